@@ -1,0 +1,50 @@
+# One command each, no arguments to learn. The first one makes .venv and installs what requirements.lock pins.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.installed
+
+.PHONY: run test test-fast lint format bench docs lock clean
+
+run: $(READY)  ## a real engine, Redis, worker, gateway and Flower; the demo's searches before and after
+	@$(BIN)/python -m demo run
+
+test: $(READY)  ## everything, with real engines, Redis, workers and clients
+	$(BIN)/python -m pytest
+
+test-fast: $(READY)  ## what needs no server
+	$(BIN)/python -m pytest -m "not system"
+
+lint: $(READY)  ## silent when good; `make format` repairs what can be repaired
+	@$(BIN)/ruff check --quiet .
+	@$(BIN)/ruff format --quiet --check .
+	@$(BIN)/mypy --no-error-summary
+	@$(BIN)/python -m pytest --quiet --no-header --no-summary tests/test_layers.py >/dev/null
+
+format: $(READY)
+	@$(BIN)/ruff check --quiet --fix .
+	@$(BIN)/ruff format --quiet .
+
+bench: $(READY)  ## prints a table and the machine, appends it to docs/benchmarks.md
+	@$(BIN)/python -m benchmarks
+
+docs: $(READY)  ## checks every link and runs every example of README.md and docs/
+	@$(BIN)/python -m pytest --quiet tests/test_docs.py
+
+lock:  ## renew requirements.lock from pyproject.toml (newest versions that fit)
+	$(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
+	    --no-header --group dev --extra finetune pyproject.toml --output-file requirements.lock
+
+clean:
+	rm -rf $(VENV) var .mypy_cache .ruff_cache .pytest_cache .hypothesis
+
+$(READY): requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	    { echo "Python 3.11 or newer is needed (found: $$($(PYTHON) --version 2>&1)). Name one: make PYTHON=python3.12 …" >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || \
+	    { echo "Python's venv module is missing. On Debian or Ubuntu: sudo apt-get install python3-venv" >&2; exit 1; }
+	$(PYTHON) -m venv --clear $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes --requirement requirements.lock
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --editable .
+	@touch $@

@@ -1,0 +1,95 @@
+"""The cluster's answer to the enlarged search: its text, and where hits and scores stand in it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from search_plugin.errors import UnreadableAnswer
+from search_plugin.raw_json import Node, scan_array, scan_document, scan_object
+
+
+@dataclass(frozen=True, slots=True)
+class Hit:
+    """One entry of ``hits.hits``.
+
+    Attributes:
+        start, end: its span in the answer's text.
+        score: the node of its ``_score``; None if it has none.
+        source: its ``_source``, parsed; None if it has none.
+    """
+
+    start: int
+    end: int
+    score: Node[Any] | None
+    source: Any
+
+    @property
+    def first_stage_score(self) -> float | None:
+        """The number in ``_score``; None if there is none, as under a sort."""
+        return None if self.score is None or not _is_number(self.score.value) else self.score.value
+
+
+@dataclass(frozen=True, slots=True)
+class FirstStage:
+    """The enlarged answer.
+
+    Attributes:
+        text: the whole body; bytes that are not UTF-8 stand in it as surrogates and come out as they were.
+        hits: the top-level hits in first-stage order.
+        start, end: the span of ``hits.hits``, brackets included.
+        max_score: the node of ``hits.max_score``; None if it is not a number.
+    """
+
+    text: str
+    hits: tuple[Hit, ...]
+    start: int
+    end: int
+    max_score: Node[Any] | None
+
+    @classmethod
+    def parse(cls, body: bytes) -> FirstStage:
+        """Find the hits of a search answer.
+
+        Args:
+            body: with any content coding removed.
+
+        Raises:
+            UnreadableAnswer: it is not JSON or has no ``hits.hits`` at its top level.
+        """
+        text = body.decode("utf-8", "surrogateescape")
+        try:
+            outer = scan_document(text, _scan_answer).value["hits"].value
+            array = outer["hits"]
+        except (ValueError, KeyError, RecursionError) as error:
+            raise UnreadableAnswer(f"not a search answer: {error}") from error
+        max_score = outer.get("max_score")
+        return cls(
+            text=text,
+            hits=tuple(_read_hit(node) for node in array.value),
+            start=array.start,
+            end=array.end,
+            max_score=max_score if max_score and _is_number(max_score.value) else None,
+        )
+
+
+def _scan_answer(text: str, start: int) -> tuple[dict[str, Node[Any]], int]:
+    return scan_object(text, start, {"hits": _scan_hits})
+
+
+def _scan_hits(text: str, start: int) -> tuple[dict[str, Node[Any]], int]:
+    return scan_object(text, start, {"hits": _scan_hits_array})
+
+
+def _scan_hits_array(text: str, start: int) -> tuple[list[Node[dict[str, Node[Any]]]], int]:
+    return scan_array(text, start, scan_object)
+
+
+def _read_hit(node: Node[dict[str, Node[Any]]]) -> Hit:
+    source = node.value.get("_source")
+    return Hit(node.start, node.end, node.value.get("_score"), source and source.value)
+
+
+def _is_number(value: object) -> bool:
+    # Engines write 32-bit floats; the bounds also keep out NaN and what Python would read as infinite.
+    return isinstance(value, int | float) and not isinstance(value, bool) and -3.5e38 < value < 3.5e38

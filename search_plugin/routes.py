@@ -1,0 +1,57 @@
+"""Which requests are searches: a table of methods and paths. It knows neither policies nor bodies."""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import StrEnum
+from urllib.parse import unquote
+
+
+class RouteKind(StrEnum):
+    """What shape the request and its answer have."""
+
+    SEARCH = "search"
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """A request that may be reranked.
+
+    Attributes:
+        kind: the shape of its body and its answer.
+        indices: the parts of the index expression, decoded, in their order; empty if the path names none.
+    """
+
+    kind: RouteKind
+    indices: tuple[str, ...]
+
+
+# The engines ignore slashes at the end of a path and none elsewhere.
+_ROUTES: tuple[tuple[frozenset[str], re.Pattern[str], RouteKind], ...] = (
+    (frozenset({"GET", "POST"}), re.compile(r"/(?:(?P<indices>[^/]+)/)?_search/*"), RouteKind.SEARCH),
+)
+
+# Date math holds commas of its own: `<logs-{now/d{yyyy,MM}}>` is one part.
+_INDEX_PART = re.compile(r"(?:<[^<>]*>|[^,])+")
+
+
+def match_route(method: str, target: str) -> Route | None:
+    """Tell whether a request is a search that may be reranked.
+
+    Args:
+        method: in upper case.
+        target: the raw request target, path still percent-encoded. One with a ``#`` is not ours: the engines
+            end the query string there.
+    """
+    path, _, query = target.partition("?")
+    if "#" in query:
+        return None
+    for methods, pattern, kind in _ROUTES:
+        if method in methods and (found := pattern.fullmatch(path)):
+            return Route(kind, tuple(_read_indices(found["indices"] or "")))
+    return None
+
+
+def _read_indices(expression: str) -> Iterator[str]:
+    # Decoded before it is split, as the engines do: `a%2Cb` names two indices.
+    return (part[0] for part in _INDEX_PART.finditer(unquote(expression)))

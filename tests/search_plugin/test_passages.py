@@ -1,0 +1,87 @@
+"""Hits to passages."""
+
+import json
+
+import pytest
+
+from search_plugin import FirstStage, Plan, Policy, Reason, Skip, read_passages
+
+
+def read(sources, *fields, scores=None, page_from=0, **options):
+    """Passages of hits with these sources; a source None is one that the cluster left out."""
+    policy = Policy(name="p", indices=("*",), model="m", passage_fields=fields or ("title",), **options)
+    plan = Plan(policy, "red wine", page_from=page_from, page_size=10, target="/_search")
+    hits = [
+        {"_id": str(i), "_score": score} | ({} if source is None else {"_source": source})
+        for i, (source, score) in enumerate(zip(sources, scores or [1.0] * len(sources), strict=True))
+    ]
+    answer = json.dumps({"hits": {"max_score": 1.0, "hits": hits}})
+    return read_passages(plan, FirstStage.parse(answer.encode()))
+
+
+OTHER = {"title": "other"}
+
+
+@pytest.mark.parametrize(
+    ("source", "fields", "passage"),
+    [
+        pytest.param(
+            {"title": "red", "text": "dry"}, ("title", "text"), "red\ndry", id="fields in their order"
+        ),
+        pytest.param({"title": "red", "text": "dry"}, ("text", "title"), "dry\nred", id="the policy's order"),
+        pytest.param({"text": "dry"}, ("title", "text"), "dry", id="a missing field leaves no separator"),
+        pytest.param({"title": " ", "text": "dry"}, ("title", "text"), "dry", id="nor does a blank one"),
+        pytest.param({"title": None}, ("title",), "", id="null"),
+        pytest.param({"title": 7}, ("title",), "7", id="number"),
+        pytest.param({"title": 0.5}, ("title",), "0.5", id="fraction"),
+        pytest.param({"title": True}, ("title",), "true", id="boolean as it is written"),
+        pytest.param({"title": ["red", None, 3, ["dry"]]}, ("title",), "red 3 dry", id="list"),
+        pytest.param({"a": {"b": "red"}}, ("a.b",), "red", id="path"),
+        pytest.param({"a.b": "red"}, ("a.b",), "red", id="key with a dot"),
+        pytest.param({"a": {"b.c": "red"}}, ("a.b.c",), "red", id="key with a dot inside"),
+        pytest.param({"a.b": {"c": "red"}}, ("a.b.c",), "red", id="key with a dot outside"),
+        pytest.param(
+            {"a": [{"b": "red"}, {"c": 1}, {"b": ["dry", "old"]}]}, ("a.b",), "red dry old", id="objects"
+        ),
+        pytest.param({"a": {"b": "red"}}, ("a",), "", id="an object is no text"),
+        pytest.param({"a": "red"}, ("a.b",), "", id="a text has no fields"),
+        pytest.param({"title": "süß 🍷"}, ("title",), "süß 🍷", id="unicode"),
+        pytest.param({"title": "a\ud800b"}, ("title",), "a?b", id="a lone surrogate cannot be sent"),
+        pytest.param(None, ("title",), "", id="no source"),
+        pytest.param([1], ("title",), "", id="a source that is no object"),
+    ],
+)
+def test_a_passage_is_the_policys_fields(source, fields, passage):
+    assert read([source, dict.fromkeys(fields, "other")], *fields)[0] == passage
+
+
+def test_separator_and_length_are_the_policys():
+    sources = [{"title": "red", "text": "dry"}, OTHER]
+    assert read(sources, "title", "text", separator=" | ", max_passage_chars=7) == ["red | d", "other"]
+
+
+def test_only_the_window_gives_passages():
+    assert read([{"title": str(i)} for i in range(5)], window=3) == ["0", "1", "2"]
+
+
+def test_a_document_may_be_nested_deeply():
+    """Reading a field does not recurse."""
+    title = "red"
+    for _ in range(400):
+        title = [title]
+    assert read([{"title": title}, OTHER]) == ["red", "other"]
+
+
+@pytest.mark.parametrize(
+    ("sources", "keywords", "reason"),
+    [
+        pytest.param([], {}, Reason.TOO_FEW_HITS, id="no hit"),
+        pytest.param([OTHER], {}, Reason.TOO_FEW_HITS, id="one hit"),
+        pytest.param([OTHER] * 3, {"page_from": 3}, Reason.TOO_FEW_HITS, id="none on the page"),
+        pytest.param([OTHER] * 2, {"scores": [None, None]}, Reason.SORT_NOT_SCORE, id="no scores"),
+        pytest.param([{"text": "a"}, None], {}, Reason.NO_SOURCE, id="no passages"),
+        pytest.param([{"title": " "}, {"title": "\n"}], {}, Reason.NO_SOURCE, id="only blanks"),
+    ],
+)
+def test_hits_unfit_for_scoring_are_skipped(sources, keywords, reason):
+    assert read(sources, **keywords) == Skip(reason)
