@@ -1,0 +1,195 @@
+"""Which class runs a model: by the name it was published under, else by what its folder says about itself."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from enum import Enum
+from fnmatch import fnmatchcase
+from os import PathLike, fspath
+from pathlib import PurePosixPath
+from typing import Any, Self
+
+from rerankers.base import AbsReranker
+from rerankers.errors import BadArgument, BadCheckpoint, UnsupportedFamily
+from rerankers.families.encoder import FlagReranker
+from rerankers.loading import ADAPTER_CONFIG_FILE, CONFIG_FILE, read_json
+
+
+class RerankerModelClass(Enum):
+    """The families of rerankers, by the names that ``model_class`` takes."""
+
+    ENCODER_ONLY_BASE = "encoder-only-base"
+    DECODER_ONLY_BASE = "decoder-only-base"
+    DECODER_ONLY_LAYERWISE = "decoder-only-layerwise"
+    DECODER_ONLY_LIGHTWEIGHT = "decoder-only-lightweight"
+
+
+@dataclass(frozen=True)
+class RerankerConfig:
+    """How a published model is loaded."""
+
+    model_class: RerankerModelClass
+    trust_remote_code: bool = False
+
+
+RERANKER_CLASS_MAPPING: dict[RerankerModelClass, Callable[..., AbsReranker]] = {
+    RerankerModelClass.ENCODER_ONLY_BASE: FlagReranker,
+}
+"""The families that can be run; one without a row is refused as not supported yet."""
+
+AUTO_RERANKER_MAPPING: dict[str, RerankerConfig] = {
+    "bge-reranker-base": RerankerConfig(RerankerModelClass.ENCODER_ONLY_BASE),
+    "bge-reranker-large": RerankerConfig(RerankerModelClass.ENCODER_ONLY_BASE),
+    "bge-reranker-v2-m3": RerankerConfig(RerankerModelClass.ENCODER_ONLY_BASE),
+    "bge-reranker-v2-gemma": RerankerConfig(RerankerModelClass.DECODER_ONLY_BASE),
+    "bge-reranker-v2-minicpm-layerwise": RerankerConfig(RerankerModelClass.DECODER_ONLY_LAYERWISE),
+    "bge-reranker-v2.5-gemma2-lightweight": RerankerConfig(RerankerModelClass.DECODER_ONLY_LIGHTWEIGHT),
+    "jina-reranker-v2-base-multilingual": RerankerConfig(RerankerModelClass.ENCODER_ONLY_BASE),
+    "gte-multilingual-reranker-base": RerankerConfig(RerankerModelClass.ENCODER_ONLY_BASE),
+    "bce-reranker-base_v1": RerankerConfig(RerankerModelClass.ENCODER_ONLY_BASE),
+    "jina-reranker-v1-turbo-en": RerankerConfig(RerankerModelClass.ENCODER_ONLY_BASE),
+}
+"""The published models, by the last part of their names."""
+
+ARCHITECTURE_FAMILIES = (
+    ("LayerWiseMiniCPMForCausalLM", RerankerModelClass.DECODER_ONLY_LAYERWISE),
+    ("CostWiseGemmaForCausalLM", RerankerModelClass.DECODER_ONLY_LIGHTWEIGHT),
+    ("*ForSequenceClassification", RerankerModelClass.ENCODER_ONLY_BASE),
+    ("*ForMaskedLM", RerankerModelClass.ENCODER_ONLY_BASE),
+    ("*ForCausalLM", RerankerModelClass.DECODER_ONLY_BASE),
+)
+"""What ``architectures`` in config.json tells; the first pattern that fits counts."""
+
+ENCODER_MODEL_TYPES = frozenset(
+    {
+        "albert",
+        "bert",
+        "camembert",
+        "deberta",
+        "deberta-v2",
+        "distilbert",
+        "electra",
+        "ernie",
+        "modernbert",
+        "mpnet",
+        "roberta",
+        "xlm-roberta",
+    }
+)
+"""``model_type`` in config.json of the encoders, for base models without a head (``BertModel``)."""
+
+ADAPTER_TASK_FAMILIES = {
+    "SEQ_CLS": RerankerModelClass.ENCODER_ONLY_BASE,
+    "CAUSAL_LM": RerankerModelClass.DECODER_ONLY_BASE,
+}
+"""What ``task_type`` in adapter_config.json tells."""
+
+
+class FlagAutoReranker:
+    """Loads any supported reranker with ``from_finetuned``; has no instances itself."""
+
+    def __init__(self) -> None:
+        name = type(self).__name__
+        raise OSError(f"{name} has no instances; call {name}.from_finetuned(model_name_or_path)")
+
+    @classmethod
+    def from_finetuned(
+        cls: type[Self],
+        model_name_or_path: str | PathLike[str],
+        model_class: str | RerankerModelClass | None = None,
+        use_fp16: bool = False,
+        trust_remote_code: bool | None = None,
+        **kwargs: Any,
+    ) -> AbsReranker:
+        """Load a reranker.
+
+        Args:
+            model_name_or_path: folder or hub name of a model, or folder of an adapter that names its base.
+            model_class: the family; needed only when neither the name nor the folder tells it.
+            use_fp16: half precision, where the device is not a CPU.
+            trust_remote_code: run code that the model brings along; None is what the published model needs.
+            **kwargs: the family's other constructor arguments; an unknown one is refused.
+
+        Raises:
+            BadArgument: ``model_class`` is none, or is not given and can't be told.
+            UnsupportedFamily: the model is of a family that can't be run yet.
+            BadCheckpoint: the folder can't be loaded.
+        """
+        path = fspath(model_name_or_path).rstrip("/") or fspath(model_name_or_path)
+        config = AUTO_RERANKER_MAPPING.get(read_name(path)) if model_class is None else None
+        if config is None:
+            config = RerankerConfig(detect_family(path) if model_class is None else read_family(model_class))
+        load = find_class(config.model_class, path)
+        base_path = find_base(path)
+        if base_path is not None:
+            path, kwargs = base_path, {"peft_path": path} | kwargs
+        if trust_remote_code is None:
+            trust_remote_code = config.trust_remote_code
+        return load(path, use_fp16=use_fp16, trust_remote_code=trust_remote_code, **kwargs)
+
+
+def read_name(path: str) -> str:
+    """A model's name: the last part of its path, or the one before a trainer's ``checkpoint-…``."""
+    parts = PurePosixPath(path)
+    return parts.parent.name if parts.name.startswith("checkpoint-") else parts.name
+
+
+def read_family(model_class: str | RerankerModelClass) -> RerankerModelClass:
+    """Turn what a caller wrote into a family."""
+    try:
+        return RerankerModelClass(model_class)
+    except ValueError:
+        raise BadArgument(
+            f"model_class: {model_class!r} is none of {_list_families(RerankerModelClass)}"
+        ) from None
+
+
+def detect_family(path: str) -> RerankerModelClass:
+    """Tell a model's family from the configuration files in its folder."""
+    config = read_json(path, CONFIG_FILE)
+    adapter = read_json(path, ADAPTER_CONFIG_FILE)
+    family = None
+    if config is not None:
+        family = _detect_from_config(config)
+    elif adapter is not None:
+        family = ADAPTER_TASK_FAMILIES.get(str(adapter.get("task_type")))
+    if family is None:
+        raise BadArgument(
+            f"{path!r}: neither its name nor its {CONFIG_FILE} or {ADAPTER_CONFIG_FILE} tells its family; "
+            f"check the path, or give model_class, one of {_list_families(RerankerModelClass)}"
+        )
+    return family
+
+
+def find_class(family: RerankerModelClass, path: str) -> Callable[..., AbsReranker]:
+    """The class that runs a family."""
+    if family not in RERANKER_CLASS_MAPPING:
+        supported = _list_families(RERANKER_CLASS_MAPPING)
+        raise UnsupportedFamily(
+            f"{path}: the family {family.value} is not supported yet; supported: {supported}"
+        )
+    return RERANKER_CLASS_MAPPING[family]
+
+
+def find_base(path: str) -> str | None:
+    """The base model that an adapter's folder names; None when the folder is not an adapter's."""
+    adapter = read_json(path, ADAPTER_CONFIG_FILE)
+    if adapter is None or read_json(path, CONFIG_FILE) is not None:
+        return None
+    base_path = adapter.get("base_model_name_or_path")
+    if not isinstance(base_path, str):
+        raise BadCheckpoint(
+            f"{path}: the adapter names no base model; load that one, with peft_path={path!r}"
+        )
+    return base_path
+
+
+def _detect_from_config(config: dict[str, Any]) -> RerankerModelClass | None:
+    for architecture in config.get("architectures") or []:
+        for pattern, family in ARCHITECTURE_FAMILIES:
+            if fnmatchcase(architecture, pattern):
+                return family
+    return RerankerModelClass.ENCODER_ONLY_BASE if config.get("model_type") in ENCODER_MODEL_TYPES else None
+
+
+def _list_families(families: Iterable[RerankerModelClass]) -> str:
+    return ", ".join(family.value for family in families)

@@ -1,0 +1,277 @@
+"""The scoring pipeline, written once for all families: pairs of texts in, one number each out."""
+
+import logging
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any, overload
+
+import torch
+from transformers import PreTrainedTokenizerBase
+
+from rerankers.errors import BadArgument, BadPairs, BadScore
+from rerankers.sequences import Limits, Pair, Row, count_fitting, default_token_budget, pad_rows
+
+logger = logging.getLogger(__name__)
+
+PairLike = tuple[str, str] | list[str]
+
+
+@dataclass(frozen=True)
+class Instruction:
+    """A text put before every query, or every passage; a typed ``\\n`` in the format is a new line."""
+
+    text: str | None
+    format: str
+
+    def apply(self, text: str) -> str:
+        if self.text is None:
+            return text
+        return self.format.replace("\\n", "\n").format(self.text, text)
+
+
+@dataclass(frozen=True)
+class ScoreOptions:
+    """What one call of ``compute_score`` goes by: its own arguments, else the constructor's."""
+
+    batch_size: int
+    query_max_length: int | None
+    max_length: int
+    normalize: bool
+
+    def __post_init__(self) -> None:
+        for name in ("batch_size", "query_max_length", "max_length"):
+            value = getattr(self, name)
+            if value is not None and (not isinstance(value, int) or value < 1):
+                raise BadArgument(f"{name}: expected a whole number of at least 1, found {value!r}")
+
+    @property
+    def limits(self) -> Limits:
+        query = self.query_max_length or self.max_length * 3 // 4
+        return Limits(query, passage=self.max_length, total=self.max_length)
+
+
+class AbsReranker(ABC):
+    """A model that scores (query, passage) pairs. Many threads may call ``compute_score`` of one reranker.
+
+    A family says how its model and tokenizer are loaded (its constructor), how pairs become rows of ids
+    (``encode_pairs``) and where in the model's output the scores are (``read``).
+
+    Args:
+        query_instruction: put before every query.
+        passage_instruction: put before every passage.
+        batch_size: the most pairs in one forward pass.
+        query_max_length: the most tokens of a query; None is three quarters of ``max_length``.
+        max_length: the most tokens of a pair.
+        normalize: give probabilities (0 to 1) instead of logits.
+    """
+
+    model: torch.nn.Module
+    tokenizer: PreTrainedTokenizerBase
+
+    def __init__(
+        self,
+        query_instruction: Instruction,
+        passage_instruction: Instruction,
+        devices: str | int | Sequence[str | int] | None,
+        batch_size: int,
+        query_max_length: int | None,
+        max_length: int,
+        normalize: bool,
+    ) -> None:
+        self.device = choose_device(devices)
+        self._instructions = (query_instruction, passage_instruction)
+        self._defaults = ScoreOptions(batch_size, query_max_length, max_length, normalize)
+        self._token_budget = default_token_budget(self.device)
+
+    @abstractmethod
+    def encode_pairs(self, pairs: Sequence[Pair], limits: Limits) -> list[Row]:
+        """Turn P pairs, instructions applied, into P rows of ids, in order."""
+
+    @abstractmethod
+    def read(self, output: Any) -> torch.Tensor:
+        """Take the logits (B,) out of the model's output for a batch of B rows."""
+
+    @overload
+    def compute_score(
+        self,
+        sentence_pairs: PairLike,
+        *,
+        batch_size: int | None = None,
+        query_max_length: int | None = None,
+        max_length: int | None = None,
+        normalize: bool | None = None,
+    ) -> float: ...
+
+    @overload
+    def compute_score(
+        self,
+        sentence_pairs: Sequence[PairLike],
+        *,
+        batch_size: int | None = None,
+        query_max_length: int | None = None,
+        max_length: int | None = None,
+        normalize: bool | None = None,
+    ) -> list[float]: ...
+
+    def compute_score(
+        self,
+        sentence_pairs: PairLike | Sequence[PairLike],
+        *,
+        batch_size: int | None = None,
+        query_max_length: int | None = None,
+        max_length: int | None = None,
+        normalize: bool | None = None,
+    ) -> float | list[float]:
+        """Score one pair, or a list of pairs.
+
+        Args:
+            sentence_pairs: one (query, passage), or P of them.
+            batch_size: this call's instead of the constructor's, as are the others.
+
+        Returns:
+            For one pair its score, for P pairs their P scores in order. Equal pairs get equal scores.
+
+        Raises:
+            BadPairs: an element is not two texts; the message says which one.
+            BadArgument: a length or size is not a whole number above 0.
+            BadScore: the model gave a pair no finite number; the message says which one.
+        """
+        overrides: dict[str, Any] = {
+            "batch_size": batch_size,
+            "query_max_length": query_max_length,
+            "max_length": max_length,
+            "normalize": normalize,
+        }
+        given = {name: value for name, value in overrides.items() if value is not None}
+        options = replace(self._defaults, **given)
+        pairs, is_single = read_pairs(sentence_pairs)
+        scores = self._score_pairs(pairs, options)
+        return scores[0] if is_single else scores
+
+    def _score_pairs(self, pairs: list[Pair], options: ScoreOptions) -> list[float]:
+        distinct = list(dict.fromkeys(pairs))
+        rows = self.encode_pairs([self._instruct(pair) for pair in distinct], options.limits)
+        logits = dict(zip(distinct, self._score_rows(rows, options.batch_size), strict=True))
+        scores = torch.tensor([logits[pair] for pair in pairs], dtype=torch.float64)
+        _refuse_no_number(scores, pairs)
+        return list((scores.sigmoid() if options.normalize else scores).tolist())
+
+    def _instruct(self, pair: Pair) -> Pair:
+        for_query, for_passage = self._instructions
+        return for_query.apply(pair[0]), for_passage.apply(pair[1])
+
+    def _score_rows(self, rows: Sequence[Row], batch_size: int) -> list[float]:
+        """Score rows in batches of like length, the longest first so that memory runs out early or never."""
+        order = sorted(range(len(rows)), key=lambda i: -len(rows[i]["input_ids"]))
+        scores = [0.0] * len(rows)
+        start = 0
+        while start < len(order):
+            longest = len(rows[order[start]]["input_ids"])
+            batch = order[start : start + count_fitting(longest, self._token_budget, batch_size)]
+            found = self._score_batch([rows[i] for i in batch])
+            if found is None:
+                self._shrink_budget(longest * len(batch))
+                continue
+            for i, score in zip(batch, found, strict=True):
+                scores[i] = score
+            start += len(batch)
+        return scores
+
+    def _score_batch(self, rows: Sequence[Row]) -> list[float] | None:
+        """The logits of one batch; None when it needs more memory than there is and could be smaller."""
+        batch = pad_rows(rows, self.tokenizer.pad_token_id, self.tokenizer.padding_side)
+        try:
+            with torch.inference_mode():
+                output = self.model(**{name: column.to(self.device) for name, column in batch.items()})
+                return list(self.read(output).float().tolist())
+        except RuntimeError as error:
+            if len(rows) == 1 or not is_out_of_memory(error):
+                raise
+        return None
+
+    def _shrink_budget(self, tokens_tried: int) -> None:
+        """Remember, for this call and later ones, that so many tokens were too many."""
+        self._token_budget = min(self._token_budget, tokens_tried // 2)
+        logger.warning("out of memory: at most %d tokens a forward pass from now on", self._token_budget)
+        if self.device.type == "cuda":
+            torch.cuda.empty_cache()
+
+
+def read_pairs(given: Any) -> tuple[list[Pair], bool]:
+    """Check what a caller handed in; the pairs, and whether it was a single one."""
+    if isinstance(given, str) or not hasattr(given, "__iter__"):
+        raise BadPairs(f"expected a (query, passage) pair or a list of them, found {type(given).__name__}")
+    elements = list(given)
+    if elements and isinstance(elements[0], str):
+        if not _is_pair(elements):
+            raise BadPairs(f"a single pair is two texts, (query, passage), not {len(elements)} elements")
+        return [_clean(elements)], True
+    for i, element in enumerate(elements):
+        if not _is_pair(element):
+            raise BadPairs(f"pair {i}: expected two texts, (query, passage), found {_describe(element)}")
+    return [_clean(element) for element in elements], False
+
+
+def choose_device(devices: str | int | Sequence[str | int] | None) -> torch.device:
+    """The one device to run on; None is the first GPU, else Apple's, else the CPU."""
+    if devices is None:
+        return torch.device(
+            "cuda:0" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+        )
+    wanted = [devices] if isinstance(devices, str | int) else list(devices)
+    if len(wanted) != 1:
+        raise BadArgument(f"devices: one device, found {len(wanted)}; more than one is not supported yet")
+    name = f"cuda:{wanted[0]}" if isinstance(wanted[0], int) else wanted[0]
+    try:
+        return torch.device(name)
+    except (RuntimeError, TypeError) as error:
+        raise BadArgument(f"devices: {name!r} is no device ({error})") from error
+
+
+def choose_dtype(device: torch.device, use_fp16: bool, use_bf16: bool) -> torch.dtype:
+    """The precision of the weights: half only where it is asked for and, for fp16, where it is not a CPU."""
+    if use_fp16 and use_bf16:
+        raise BadArgument("use_fp16, use_bf16: choose one of them")
+    if use_bf16:
+        return torch.bfloat16
+    return torch.float16 if use_fp16 and device.type != "cpu" else torch.float32
+
+
+def is_out_of_memory(error: RuntimeError) -> bool:
+    """CUDA has a class for it; the CPU's and Apple's allocators only say so."""
+    said = str(error)
+    return (
+        isinstance(error, torch.OutOfMemoryError)
+        or "out of memory" in said
+        or "can't allocate memory" in said
+    )
+
+
+def _is_pair(element: Any) -> bool:
+    if isinstance(element, str) or not hasattr(element, "__len__") or len(element) != 2:
+        return False
+    return all(isinstance(text, str) for text in element)
+
+
+def _clean(pair: Sequence[str]) -> Pair:
+    """Replace halves of surrogate pairs, which JSON can carry and no tokenizer reads, by U+FFFD."""
+    query, passage = (text.encode("utf-16", "surrogatepass").decode("utf-16", "replace") for text in pair)
+    return query, passage
+
+
+def _describe(element: Any) -> str:
+    if isinstance(element, str) or not hasattr(element, "__len__"):
+        return type(element).__name__
+    return f"{type(element).__name__} of {', '.join(type(part).__name__ for part in element) or 'nothing'}"
+
+
+def _refuse_no_number(scores: torch.Tensor, pairs: Sequence[Pair]) -> None:
+    if bool(scores.isfinite().all()):
+        return
+    i = int((~scores.isfinite()).nonzero()[0])
+    query, passage = pairs[i]
+    raise BadScore(
+        f"pair {i} (query of {len(query)} characters, passage of {len(passage)}): "
+        f"the model gave {scores[i].item()}; its weights are damaged, or overflow in fp16 (try use_bf16)"
+    )

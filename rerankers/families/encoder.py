@@ -1,0 +1,73 @@
+"""The encoder-only family: BERT-like models with a head of one label, and adapters for them."""
+
+from collections.abc import Sequence
+from os import PathLike, fspath
+from typing import Any
+
+import torch
+
+from rerankers.base import AbsReranker, Instruction, choose_dtype
+from rerankers.loading import HubAccess, count_positions, load_reranker_model, load_tokenizer
+from rerankers.sequences import Limits, Pair, PairEncoder, Row
+
+
+class FlagReranker(AbsReranker):
+    """An encoder-only reranker: reads query and passage together and scores them by a head of one label.
+
+    Args:
+        model_name_or_path: folder (or hub name) of the model.
+        peft_path: folder of an adapter made for that model; merged into it.
+        use_fp16: half precision, where the device is not a CPU.
+        use_bf16: half precision with the range of fp32, on any device.
+        trust_remote_code: run code that the model brings along.
+        cache_dir: where files from the hub are kept.
+
+    The others are described at ``AbsReranker``.
+
+    Raises:
+        BadCheckpoint: the folder holds no trained reranker with one label, or the adapter is not for it.
+        BadArgument: an argument's value can't be used.
+    """
+
+    def __init__(
+        self,
+        model_name_or_path: str | PathLike[str],
+        use_fp16: bool = False,
+        query_instruction_for_rerank: str | None = None,
+        query_instruction_format: str = "{}{}",
+        passage_instruction_for_rerank: str | None = None,
+        passage_instruction_format: str = "{}{}",
+        devices: str | int | Sequence[str | int] | None = None,
+        batch_size: int = 128,
+        query_max_length: int | None = None,
+        max_length: int = 512,
+        normalize: bool = False,
+        trust_remote_code: bool = False,
+        cache_dir: str | None = None,
+        *,
+        peft_path: str | PathLike[str] | None = None,
+        use_bf16: bool = False,
+    ) -> None:
+        super().__init__(
+            Instruction(query_instruction_for_rerank, query_instruction_format),
+            Instruction(passage_instruction_for_rerank, passage_instruction_format),
+            devices,
+            batch_size,
+            query_max_length,
+            max_length,
+            normalize,
+        )
+        access = HubAccess(trust_remote_code, cache_dir)
+        dtype = choose_dtype(self.device, use_fp16, use_bf16)
+        path, adapter_path = fspath(model_name_or_path), fspath(peft_path) if peft_path is not None else None
+        self.tokenizer = load_tokenizer(path, access)
+        model = load_reranker_model(path, adapter_path, dtype, access)
+        self.model = model.to(self.device).eval()
+        self._encoder = PairEncoder(self.tokenizer, count_positions(model))
+
+    def encode_pairs(self, pairs: Sequence[Pair], limits: Limits) -> list[Row]:
+        return self._encoder.encode(pairs, limits)
+
+    def read(self, output: Any) -> torch.Tensor:
+        logits: torch.Tensor = output.logits  # (B, 1)
+        return logits.view(-1)

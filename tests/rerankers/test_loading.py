@@ -1,0 +1,102 @@
+"""What is loaded as a reranker, and what is refused with a reason."""
+
+import shutil
+
+import pytest
+import torch
+from peft import LoraConfig, TaskType, get_peft_model
+from transformers import AutoModelForSequenceClassification
+
+from rerankers import BadCheckpoint, FlagReranker
+from rerankers.loading import HubAccess, count_positions, load_classifier
+
+
+def test_a_missing_folder_is_refused(tmp_path):
+    with pytest.raises(BadCheckpoint, match="no such folder"):
+        FlagReranker(tmp_path / "nowhere", devices="cpu")
+
+
+def test_a_folder_without_weights_is_refused(bert_folder, tmp_path):
+    folder = shutil.copytree(bert_folder, tmp_path / "model")
+    (folder / "model.safetensors").unlink()
+    with pytest.raises(BadCheckpoint, match=r"can't be loaded .*model\.safetensors"):
+        FlagReranker(folder, devices="cpu")
+
+
+def test_broken_weights_are_refused(bert_folder, tmp_path):
+    folder = shutil.copytree(bert_folder, tmp_path / "model")
+    (folder / "model.safetensors").write_bytes(b"\x00" * 40)
+    with pytest.raises(BadCheckpoint, match="can't be loaded"):
+        FlagReranker(folder, devices="cpu")
+
+
+def test_a_model_without_a_head_is_refused(bert_base_folder):
+    with pytest.raises(BadCheckpoint, match=r"classifier.* is not in the checkpoint; .*never trained"):
+        FlagReranker(bert_base_folder, devices="cpu")
+
+
+def test_two_labels_are_refused(tmp_path, save_bert):
+    folder = save_bert(tmp_path, num_labels=2)
+    with pytest.raises(BadCheckpoint, match=r"has shape \(2.* a reranker has one label"):
+        FlagReranker(folder, devices="cpu")
+
+
+def test_precision_of_the_checkpoint_does_not_matter(bert_folder, tmp_path):
+    """Half precision on disk runs in full precision on a CPU, whatever ``use_fp16`` says."""
+    folder = shutil.copytree(bert_folder, tmp_path / "model")
+    AutoModelForSequenceClassification.from_pretrained(folder, dtype=torch.float16).save_pretrained(folder)
+    assert FlagReranker(folder, devices="cpu", use_fp16=True).model.dtype is torch.float32
+    assert FlagReranker(folder, devices="cpu", use_bf16=True).model.dtype is torch.bfloat16
+
+
+@pytest.fixture
+def adapter(bert_folder, tmp_path):
+    """Folder of an adapter for the tiny BERT, with random weights and a head of its own."""
+    model, _ = load_classifier(str(bert_folder), torch.float32, HubAccess())
+    config = LoraConfig(TaskType.SEQ_CLS, r=2, target_modules=["query"], init_lora_weights=False)
+    get_peft_model(model, config).save_pretrained(tmp_path / "adapter")
+    return tmp_path / "adapter"
+
+
+def test_an_adapter_changes_the_scores(bert_folder, adapter):
+    plain = FlagReranker(bert_folder, devices="cpu").compute_score(("sort a list", "sort"))
+    adapted = FlagReranker(bert_folder, devices="cpu", peft_path=adapter).compute_score(
+        ("sort a list", "sort")
+    )
+    assert abs(plain - adapted) > 1e-3
+
+
+def test_an_adapter_brings_the_head_that_the_base_lacks(bert_base_folder, adapter):
+    FlagReranker(bert_base_folder, devices="cpu", peft_path=adapter)
+
+
+@pytest.mark.filterwarnings("ignore:Found missing adapter keys")
+@pytest.mark.parametrize(
+    "sizes",
+    [
+        pytest.param({"hidden_size": 16}, id="other sizes"),
+        pytest.param({"num_hidden_layers": 1}, id="fewer layers"),
+        pytest.param({"num_hidden_layers": 3}, id="more layers"),
+    ],
+)
+def test_an_adapter_for_another_base_is_refused(tmp_path, adapter, save_bert, sizes):
+    other = save_bert(tmp_path / "other", **sizes)
+    with pytest.raises(BadCheckpoint, match="does not fit this base model"):
+        FlagReranker(other, devices="cpu", peft_path=adapter)
+
+
+@pytest.mark.parametrize(
+    ("file", "told"),
+    [("adapter_config.json", "holds no adapter"), ("adapter_model.safetensors", "can't be read")],
+)
+def test_an_adapter_with_a_file_missing_is_refused(bert_folder, adapter, file, told):
+    (adapter / file).unlink()
+    with pytest.raises(BadCheckpoint, match=told):
+        FlagReranker(bert_folder, devices="cpu", peft_path=adapter)
+
+
+@pytest.mark.parametrize(("name", "n_positions"), [("bert_folder", 64), ("xlmr_folder", 64)])
+def test_positions_that_a_model_reserves_are_not_counted(request, name, n_positions):
+    """The tiny XLM-R has a table of 66, of which two are for padding."""
+    model, _ = load_classifier(str(request.getfixturevalue(name)), torch.float32, HubAccess())
+    assert count_positions(model) == n_positions
