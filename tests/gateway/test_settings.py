@@ -1,0 +1,129 @@
+"""What an operator may set, and what is said when it is wrong."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from gateway.errors import ConfigurationError
+from gateway.settings import read_config, read_settings
+
+POLICY = '[[policies]]\nname = "p"\nindices = ["*"]\nmodel = "m"\npassage_fields = ["t"]\n'
+ROOT = Path(__file__).parents[2]
+
+
+def write(folder: Path, text: str) -> Path:
+    path = folder / "rerank.toml"
+    path.write_text(text)
+    return path
+
+
+def test_policies_are_read_in_order(tmp_path):
+    second = POLICY.replace('name = "p"', 'name = "q"')
+    policies = read_config(write(tmp_path, f'[models.m]\npath = "x"\n{POLICY}{second}'))
+    assert [(policy.name, policy.model) for policy in policies] == [("p", "m"), ("q", "m")]
+
+
+def test_a_file_without_policies_is_a_gateway_that_only_passes_on(tmp_path):
+    assert read_config(write(tmp_path, "")) == ()
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        pytest.param("[models", "not TOML", id="not TOML"),
+        pytest.param("[polices]", "polices: unknown", id="unknown table"),
+        pytest.param("models = 1", "models: expected", id="models is no table"),
+        pytest.param("[models]\nm = 1", "models: expected", id="a model is no table"),
+        pytest.param("policies = 1", "policies: expected", id="policies is no list"),
+        pytest.param("policies = [1]", "policy 1: ", id="a policy is no table"),
+        pytest.param(POLICY, r"policy 'p': model: no \[models.m\]", id="undeclared model"),
+        pytest.param("[models.m]\n" + POLICY * 2, "policy 'p': name: not unique", id="name used twice"),
+        pytest.param("[models.m]\n" + POLICY + "windw = 3", "policy 'p': windw: ", id="unknown field"),
+        pytest.param("[models.m]\n" + POLICY + "window = -1", "policy 'p': window: ", id="wrong value"),
+        pytest.param('[models.m]\n[[policies]]\nmodel = "m"', "policy 1: name: ", id="missing name"),
+    ],
+)
+def test_a_wrong_file_is_told_by_file_policy_and_field(tmp_path, text, message):
+    path = write(tmp_path, text)
+    with pytest.raises(ConfigurationError, match=message) as caught:
+        read_config(path)
+    assert str(caught.value).startswith(f"{path}: ")
+    assert "\n" not in str(caught.value)
+
+
+def test_a_missing_file_is_told(tmp_path):
+    with pytest.raises(ConfigurationError, match="cannot be read: No such file"):
+        read_config(tmp_path / "none.toml")
+
+
+def test_flags_overrule_the_environment_which_overrules_defaults(monkeypatch):
+    monkeypatch.setenv("RERANK_GATEWAY_THREADS", "3")
+    monkeypatch.setenv("RERANK_GATEWAY_WORKERS", "4")
+    settings = read_settings(["--threads", "5", "--cluster-url", "https://es:9243/"])
+    assert (settings.threads, settings.workers, settings.bind) == (5, 4, "127.0.0.1:9201")
+    assert settings.cluster_url == "https://es:9243"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        pytest.param(
+            ["--cluster-url", "es:9200"], r"--cluster-url \(RERANK_GATEWAY_CLUSTER_URL\)", id="no scheme"
+        ),
+        pytest.param(["--cluster-url", "http://es/path"], "--cluster-url", id="with a path"),
+        pytest.param(["--cluster-url", "http://u:p@es"], "--cluster-url", id="with credentials"),
+        pytest.param(["--cluster-url", "http://es:x"], "--cluster-url", id="port is no number"),
+        pytest.param(["--bind", "9201"], "--bind", id="no host"),
+        pytest.param(["--threads", "0"], "--threads", id="no threads"),
+        pytest.param(["--redis-url", "http://r"], "--redis-url", id="not Redis"),
+        pytest.param(["--thread", "1"], "--thread", id="unknown flag"),
+    ],
+)
+def test_a_wrong_option_is_told_by_name(arguments, message):
+    with pytest.raises(ConfigurationError, match=message) as caught:
+        read_settings(arguments)
+    assert "\n" not in str(caught.value)
+
+
+def test_an_unknown_option_in_the_environment_is_refused(monkeypatch):
+    monkeypatch.setenv("RERANK_GATEWAY_THREAD", "1")
+    with pytest.raises(ConfigurationError, match="RERANK_GATEWAY_THREAD: no such option"):
+        read_settings([])
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        pytest.param(["--config", "nowhere.toml"], id="no file"),
+        pytest.param(["--cluster-url", "nonsense"], id="wrong option"),
+        pytest.param(["--nonsense"], id="unknown option"),
+    ],
+)
+def test_the_process_says_in_one_line_what_is_wrong_and_exits_with_2(arguments):
+    ended = _run(arguments)
+    assert ended.returncode == 2
+    assert ended.stderr.startswith("gateway: ")
+    assert ended.stderr.count("\n") == 1
+
+
+def test_help_describes_every_option():
+    ended = _run(["--help"])
+    assert ended.returncode == 0
+    for flag in (
+        "bind",
+        "cluster-url",
+        "redis-url",
+        "config",
+        "search-body-limit-bytes",
+        "connect-timeout-s",
+    ):
+        assert f"--{flag}" in ended.stdout
+
+
+def _run(arguments: list[str]) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "gateway", *arguments]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60)

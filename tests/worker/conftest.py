@@ -1,0 +1,118 @@
+"""A real worker process, and a sender that does what a gateway does."""
+
+import subprocess
+import sys
+import time
+from contextlib import closing
+
+import pytest
+from celery import Celery
+from redis import Redis
+
+from worker.contract import SCORE_TASK, ScoreJob, ScoreReply, online_queue, reply_key, serving_key
+
+ALIAS = "tiny"
+
+
+class WorkerProcess:
+    """``python -m worker`` with its log in a file."""
+
+    def __init__(self, folder, *flags):
+        self._log_path = folder / f"worker-{time.monotonic_ns()}.log"
+        with self._log_path.open("wb") as log:
+            self.process = subprocess.Popen([sys.executable, "-m", "worker", *flags], stdout=log, stderr=log)
+
+    @property
+    def log(self):
+        return self._log_path.read_text()
+
+    def end(self, signal_number):
+        """Send the signal and return the exit code."""
+        self.process.send_signal(signal_number)
+        return self.process.wait(timeout=30)
+
+
+class Sender:
+    """Sends jobs as a gateway does and waits for their replies."""
+
+    def __init__(self, redis_url):
+        self.redis = Redis.from_url(redis_url, socket_timeout=None)  # BLPOP has its own
+        self.app = Celery("sender", broker=redis_url, set_as_current=False)
+
+    def send(self, message):
+        """Queue a message, well-formed or not."""
+        self.app.send_task(
+            SCORE_TASK, args=[message], argsrepr="(<job>,)", queue=online_queue(ALIAS), ignore_result=True
+        )
+
+    def send_job(self, job_id, *passages, query_text="how to delete a folder", deadline_s=60.0):
+        job = ScoreJob(
+            id=job_id,
+            model=ALIAS,
+            query_text=query_text,
+            passages=passages,
+            deadline=time.time() + deadline_s,
+        )
+        self.send(job.to_message())
+
+    def wait_for_reply(self, job_id, timeout_s=30):
+        popped = self.redis.blpop([reply_key(job_id)], timeout=timeout_s)
+        assert popped, f"no reply to {job_id} within {timeout_s} s"
+        return ScoreReply.from_message(popped[1])
+
+    def score(self, job_id, *passages):
+        self.send_job(job_id, *passages)
+        return self.wait_for_reply(job_id)
+
+    def is_served(self):
+        return bool(self.redis.exists(serving_key(ALIAS)))
+
+    def close(self):
+        self.app.close()
+        self.redis.close()
+
+
+@pytest.fixture(scope="session")
+def rerank_toml(reranker_folder, tmp_path_factory):
+    """A configuration file with the tiny reranker."""
+    path = tmp_path_factory.mktemp("config") / "rerank.toml"
+    path.write_text(f'[models.{ALIAS}]\npath = "{reranker_folder}"\nmax_length = 64\ndevices = "cpu"\n')
+    return path
+
+
+@pytest.fixture
+def start_worker(rerank_toml, tmp_path):
+    """``start_worker(redis_url, *flags)`` starts one, which may not serve yet; all end with the test."""
+    workers = []
+
+    def start(redis_url, *flags):
+        workers.append(
+            WorkerProcess(tmp_path, "--redis-url", redis_url, "--config", str(rerank_toml), *flags)
+        )
+        return workers[-1]
+
+    yield start
+    for worker in workers:
+        worker.process.kill()
+        worker.process.wait()
+
+
+@pytest.fixture
+def sender(redis_server):
+    """A sender to the test's own Redis."""
+    with closing(Sender(redis_server.url)) as sender:
+        yield sender
+
+
+@pytest.fixture(scope="module")
+def shared_worker(redis_url, rerank_toml, tmp_path_factory, wait_until):
+    """A worker, and a sender to it, that the tests of a module share."""
+    worker = WorkerProcess(
+        tmp_path_factory.mktemp("worker"), "--redis-url", redis_url, "--config", str(rerank_toml)
+    )
+    with closing(Sender(redis_url)) as sender:
+        wait_until(lambda: sender.is_served() or worker.process.poll() is not None, timeout_s=120)
+        assert worker.process.poll() is None, worker.log
+        yield worker, sender
+    worker.process.kill()
+    worker.process.wait()

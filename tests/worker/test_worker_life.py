@@ -1,0 +1,123 @@
+"""A real worker's life: how it starts, what it survives, how it ends."""
+
+import json
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from worker.contract import reply_key, serving_key
+from worker.resident import MARK_LIFE_MS
+
+pytestmark = pytest.mark.system
+
+START_S = 120
+
+
+@pytest.fixture
+def serving_worker(redis_server, start_worker, sender, wait_until):
+    """A worker that serves, on a Redis of its own."""
+    worker = start_worker(redis_server.url)
+    wait_until(sender.is_served, START_S)
+    return worker
+
+
+def test_a_model_is_marked_as_served_only_once_it_is_loaded(redis_server, start_worker, sender, wait_until):
+    worker = start_worker(redis_server.url)
+    wait_until(sender.is_served, START_S)
+    assert "model.loaded" in worker.log
+    version = sender.redis.get(serving_key("tiny")).decode()
+    assert sender.score("j", "passage").model_version == version
+
+
+def test_a_job_sent_before_any_worker_is_scored_when_one_comes(redis_server, start_worker, sender):
+    sender.send_job("early", "passage", deadline_s=START_S)
+    start_worker(redis_server.url)
+    assert sender.wait_for_reply("early", START_S).error is None
+
+
+def test_the_mark_outlives_its_own_expiry_and_goes_when_the_worker_is_killed(
+    serving_worker, sender, wait_until
+):
+    until = time.monotonic() + MARK_LIFE_MS / 1000 + 1
+    while time.monotonic() < until:
+        assert sender.is_served()
+        time.sleep(0.1)
+    serving_worker.end(signal.SIGKILL)
+    wait_until(lambda: not sender.is_served(), MARK_LIFE_MS / 1000 + 0.5)
+
+
+def test_a_killed_workers_job_goes_to_the_next_worker(redis_server, start_worker, sender, wait_until):
+    first = start_worker(redis_server.url, "--visibility-timeout-s", "1")
+    wait_until(sender.is_served, START_S)
+    passages = [f"how to parse text {n}" for n in range(10_000)]  # takes seconds
+    sender.send_job("long", *passages, deadline_s=300)
+    wait_until(lambda: sender.redis.hlen("unacked"))
+    first.end(signal.SIGKILL)
+    assert not sender.redis.exists(reply_key("long"))
+    start_worker(redis_server.url, "--visibility-timeout-s", "30")
+    assert len(sender.wait_for_reply("long", START_S).scores) == 10_000
+
+
+def test_a_worker_comes_back_by_itself_when_redis_does(redis_server, serving_worker, sender, wait_until):
+    assert sender.score("before", "passage").error is None
+    redis_server.kill()
+    wait_until(lambda: "mark.lost" in serving_worker.log or "Connection" in serving_worker.log)
+    redis_server.start()
+    wait_until(sender.is_served)
+    assert sender.score("after", "passage").error is None
+    wait_until(lambda: not sender.redis.hlen("unacked"))
+
+
+@pytest.mark.parametrize("signal_number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_ends_the_worker_in_seconds_after_the_jobs_it_took(
+    signal_number, serving_worker, sender, wait_until
+):
+    passages = [f"how to parse text {n}" for n in range(2_000)]
+    sender.send_job("last", *passages)
+    wait_until(lambda: sender.redis.hlen("unacked"))
+    started = time.monotonic()
+    assert serving_worker.end(signal_number) == 0
+    assert time.monotonic() - started < 15
+    assert len(sender.wait_for_reply("last", 1).scores) == 2_000
+    assert not sender.redis.hlen("unacked")
+    wait_until(lambda: not sender.is_served(), MARK_LIFE_MS / 1000 + 0.5)
+
+
+@pytest.mark.parametrize(
+    ("break_it", "named"),
+    [
+        pytest.param(lambda folder: (folder / "config.json").unlink(), "models.m.path", id="no config"),
+        pytest.param(
+            lambda folder: (folder / "model.safetensors").write_bytes(b"no weights"),
+            "models.m",
+            id="no weights",
+        ),
+        pytest.param(
+            lambda folder: (folder / "config.json").write_text(json.dumps({"model_type": "gpt2"})),
+            "models.m",
+            id="another kind of model",
+        ),
+    ],
+)
+def test_a_folder_without_a_model_ends_the_worker_with_one_clear_line(
+    break_it, named, reranker_folder, tmp_path
+):
+    folder = tmp_path / "model"
+    folder.mkdir()
+    for file in reranker_folder.iterdir():
+        (folder / file.name).write_bytes(file.read_bytes())
+    break_it(folder)
+    config = tmp_path / "rerank.toml"
+    config.write_text(f'[models.m]\npath = "{folder}"\n')
+    worker = subprocess.run(
+        [sys.executable, "-m", "worker", "--config", config], capture_output=True, text=True, timeout=START_S
+    )
+    assert worker.returncode == 2
+    assert worker.stdout == ""
+    assert worker.stderr.startswith("worker: ")
+    assert worker.stderr.count("\n") == 1
+    assert named in worker.stderr
+    assert str(folder) in worker.stderr
