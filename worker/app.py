@@ -1,0 +1,94 @@
+"""Knows how Celery is set up here; not what a task does."""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+import time
+from collections.abc import Callable
+
+from celery import Celery
+from celery.apps.worker import Worker
+from celery.bootsteps import StartStopStep
+from celery.platforms import EX_FAILURE
+from celery.worker import state
+
+from worker.contract import online_queue
+from worker.resident import ServingMark
+from worker.settings import WorkerSettings
+
+logger = logging.getLogger(__name__)
+
+_SWEEP_INTERVAL_S = 10
+_RESTART_PAUSE_S = 1.0
+
+
+def create_app(settings: WorkerSettings) -> Celery:
+    """A Celery app without tasks; connects to nothing yet."""
+    app = Celery("rerank", broker=str(settings.redis_url), set_as_current=False)
+    app.conf.update(
+        accept_content=["json"],
+        task_serializer="json",
+        result_serializer="json",
+        timezone="UTC",
+        # a job is acknowledged when it is answered: one whose worker is killed goes to another worker
+        task_ignore_result=True,
+        task_acks_late=True,
+        task_reject_on_worker_lost=True,
+        worker_prefetch_multiplier=1,
+        broker_transport_options={
+            "visibility_timeout": settings.visibility_timeout_s,
+            "unacked_restore_interval": min(_SWEEP_INTERVAL_S, settings.visibility_timeout_s),
+            "unacked_restore_throttle": 1,
+            "socket_keepalive": True,
+        },
+        # Redis may come late, go and come back
+        broker_connection_retry_on_startup=True,
+        broker_connection_max_retries=None,  # for ever
+        worker_cancel_long_running_tasks_on_connection_loss=False,  # threads can't be
+        worker_send_task_events=True,  # for Flower
+        worker_hijack_root_logger=False,
+        worker_redirect_stdouts=False,
+    )
+    return app
+
+
+def consume(make_app: Callable[[], Celery], settings: WorkerSettings, mark: ServingMark) -> None:
+    """Consume the queues of the marked models until a signal or a monitor says stop; finish the jobs taken.
+
+    Celery gives up on errors it did not foresee (5.7: Redis goes away while a job is not yet acknowledged).
+    Then a new app and consumer take over in this process, where the models are.
+    """
+    while True:
+        worker = _create_worker(make_app(), settings, mark)
+        worker.start()
+        if worker.exitcode != EX_FAILURE or state.should_stop is not None:
+            return
+        logger.error("consumer.failed: starting another")
+        time.sleep(_RESTART_PAUSE_S)
+
+
+def _create_worker(app: Celery, settings: WorkerSettings, mark: ServingMark) -> Worker:
+    class KeepMark(StartStopStep):  # type: ignore[misc]
+        """Started when the consumer has its queues, stopped when it loses Redis or shuts down."""
+
+        requires = ("celery.worker.consumer.tasks:Tasks",)
+
+        def start(self, _consumer: object) -> None:
+            mark.start()
+
+        def stop(self, _consumer: object) -> None:
+            mark.stop()
+
+    app.steps["consumer"].add(KeepMark)
+    return app.Worker(
+        hostname=f"rerank-{os.getpid()}@{socket.gethostname()}",  # several on a machine stay apart
+        pool_cls="threads",
+        concurrency=settings.concurrency,
+        queues=[online_queue(alias) for alias in mark.aliases],
+        loglevel=settings.log_level,
+        without_gossip=True,
+        without_mingle=True,
+        quiet=True,
+    )

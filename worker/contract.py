@@ -1,0 +1,143 @@
+"""Knows the messages between gateway and worker and the names in Redis; no torch, no Flask, no Celery."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, ClassVar, Literal, Self
+
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    FiniteFloat,
+    ModelWrapValidatorHandler,
+    StringConstraints,
+    TypeAdapter,
+    ValidationError,
+    model_validator,
+)
+from pydantic_core import from_json
+
+SCORE_TASK = "rerank.score"
+
+MAX_QUERY_CHARS = 10_000
+MAX_PASSAGES = 10_000
+MAX_PASSAGE_CHARS = 100_000
+
+JobId = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]{1,64}$")]
+ModelAlias = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
+Passage = Annotated[str, StringConstraints(max_length=MAX_PASSAGE_CHARS)]
+
+_JOB_ID: TypeAdapter[str] = TypeAdapter(JobId)
+
+
+def online_queue(model: str) -> str:
+    """The Celery queue of the jobs that a search waits for."""
+    return f"rerank.online.{model}"
+
+
+def reply_key(job_id: str) -> str:
+    """The Redis list that gets the one reply to a job."""
+    return f"rerank:reply:{job_id}"
+
+
+def serving_key(model: str) -> str:
+    """The Redis key that exists while at least one worker serves the model."""
+    return f"rerank:serving:{model}"
+
+
+class ContractError(Exception):
+    """The sender's message breaks the contract; ``field`` is the dotted path of the part at fault."""
+
+    def __init__(self, field: str, problem: str) -> None:
+        super().__init__(f"{field}: {problem}")
+        self.field = field
+
+
+class _Message(BaseModel):
+    """What both messages share: frozen, nothing unknown, every breach a ContractError that quotes no text."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+    whole: ClassVar[str]  # what an error calls the message when no single field is at fault
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def _name_the_field(cls, value: Any, validate: ModelWrapValidatorHandler[Self]) -> Self:
+        try:
+            return validate(value)
+        except ValidationError as error:
+            first = error.errors(include_url=False, include_input=False, include_context=False)[0]
+            field = ".".join(map(str, first["loc"])) or cls.whole
+            raise ContractError(field, first["msg"]) from None  # the cause would quote the texts
+
+
+class ScoreJob(_Message):
+    """One query and the passages to score against it.
+
+    Building one by hand raises `ContractError` as `from_message` does.
+    """
+
+    whole: ClassVar[str] = "job"
+
+    version: Literal[1] = 1
+    id: JobId
+    model: ModelAlias
+    query_text: str = Field(max_length=MAX_QUERY_CHARS, repr=False)
+    passages: tuple[Passage, ...] = Field(min_length=1, max_length=MAX_PASSAGES, repr=False)
+    deadline: FiniteFloat = Field(gt=0, strict=True, description="Epoch seconds; a later reply helps nobody.")
+
+    def to_message(self) -> dict[str, Any]:
+        """The job as the JSON object that is the task's only argument."""
+        return self.model_dump(mode="json")
+
+    @classmethod
+    def from_message(cls, message: object) -> Self:
+        """Read what `to_message` wrote.
+
+        Raises:
+            ContractError: a field is missing, unknown, of the wrong type or over its limit.
+        """
+        return cls.model_validate(message)
+
+
+class ScoreReply(_Message):
+    """The answer to one job: one logit per passage in the job's order, or why there are none."""
+
+    whole: ClassVar[str] = "reply"
+
+    id: JobId
+    scores: tuple[FiniteFloat, ...] | None = None
+    error: str | None = Field(default=None, min_length=1, max_length=1_000)
+    queue_ms: FiniteFloat = Field(default=0.0, ge=0, description="From the task's start to the forward pass.")
+    model_ms: FiniteFloat = Field(default=0.0, ge=0, description="The forward pass, shared with other jobs.")
+    model_version: str = Field(default="", max_length=100, description="Changes when the model's files do.")
+
+    @model_validator(mode="after")
+    def _scores_or_error(self) -> Self:
+        if (self.scores is None) == (self.error is None):
+            raise ContractError("scores", "exactly one of scores and error must be given")
+        return self
+
+    def to_message(self) -> bytes:
+        """The reply as the bytes pushed to its reply list."""
+        return self.model_dump_json(exclude_none=True).encode()
+
+    @classmethod
+    def from_message(cls, message: bytes) -> Self:
+        """Read what `to_message` wrote.
+
+        Raises:
+            ContractError: not JSON, or not a reply.
+        """
+        try:
+            fields = from_json(message)
+        except ValueError as error:
+            raise ContractError(cls.whole, f"not JSON: {error}") from None
+        return cls.model_validate(fields)
+
+
+def read_job_id(message: object) -> str | None:
+    """The id of a message that may be malformed elsewhere, so that its sender can be answered."""
+    try:
+        return _JOB_ID.validate_python(message["id"] if isinstance(message, dict) else None)
+    except (KeyError, ValidationError):
+        return None

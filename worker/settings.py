@@ -1,0 +1,190 @@
+"""Knows what an operator can set: options in flags and environment, models in a file."""
+
+from __future__ import annotations
+
+import os
+import re
+import tomllib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, RedisDsn, ValidationError
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict, SettingsError
+
+from worker.contract import ModelAlias
+from worker.errors import ConfigError
+
+ENV_PREFIX = "RERANK_WORKER_"
+
+_HUB_NAME = re.compile(r"[\w-][\w.-]*/[\w.-]+")  # owner/name
+_FOLDER_FILES = {"path": ("config.json", "adapter_config.json"), "peft_path": ("adapter_config.json",)}
+
+
+def _split_commas(value: object) -> object:
+    return [part.strip() for part in value.split(",")] if isinstance(value, str) else value
+
+
+def _each_once(aliases: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(aliases))
+
+
+class WorkerSettings(BaseSettings):
+    """Scores jobs from Redis with the cross-encoders that rerank.toml declares.
+
+    Every option can also be set in the environment: --redis-url is RERANK_WORKER_REDIS_URL.
+    """
+
+    model_config = SettingsConfigDict(
+        env_prefix=ENV_PREFIX,
+        frozen=True,
+        extra="forbid",
+        hide_input_in_errors=True,
+        cli_prog_name="python -m worker",
+        cli_kebab_case=True,
+        cli_avoid_json=True,
+        cli_exit_on_error=False,
+    )
+
+    redis_url: RedisDsn = Field(
+        RedisDsn("redis://localhost:6379/0"),
+        description="Redis that holds the queues and takes the replies, as redis:// or rediss://.",
+    )
+    config: Path = Field(
+        Path("rerank.toml"),
+        description="File that declares the models, one [models.<alias>] table each.",
+    )
+    models: Annotated[
+        tuple[ModelAlias, ...], NoDecode, BeforeValidator(_split_commas), AfterValidator(_each_once)
+    ] = Field(
+        (),
+        description="Aliases of the models to load, separated by commas; none means all declared ones.",
+    )
+    concurrency: int = Field(
+        16, ge=1, le=1024, description="Jobs that may wait for a forward pass at once, one thread each."
+    )
+    max_batch_pairs: int = Field(
+        1024, ge=1, description="Pairs per forward pass beyond which waiting jobs are left for the next pass."
+    )
+    visibility_timeout_s: int = Field(
+        60,
+        ge=1,
+        description="Seconds after which the job of a dead worker goes to another; more than a pass takes.",
+    )
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
+        "INFO", description="Least severe messages to log; only DEBUG may quote queries and passages."
+    )
+
+
+class ModelSettings(BaseModel):
+    """One ``[models.<alias>]`` table; what is left out keeps the default of ``FlagAutoReranker``."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    path: str = Field(min_length=1, description="Model folder (relative to the file) or the name on the hub.")
+    model_class: (
+        Literal[
+            "encoder-only-base", "decoder-only-base", "decoder-only-layerwise", "decoder-only-lightweight"
+        ]
+        | None
+    ) = Field(None, description="Family, where the model's files don't tell.")
+    peft_path: str | None = Field(
+        None, min_length=1, description="LoRA adapter folder, or its name on the hub."
+    )
+    use_fp16: bool | None = Field(None, description="Compute in half precision (GPU only).")
+    use_bf16: bool | None = Field(None, description="Compute in bfloat16.")
+    devices: str | list[str] | None = Field(None, description='For example "cuda:0"; default all there are.')
+    max_length: int | None = Field(
+        None, ge=16, description="Tokens a pair may have; passages are cut to fit."
+    )
+    query_max_length: int | None = Field(None, ge=1, description="Tokens a query may have before it is cut.")
+    batch_size: int | None = Field(None, ge=1, description="Pairs per batch inside one forward pass.")
+    query_instruction_for_rerank: str | None = Field(None, description="Put before each query.")
+    query_instruction_format: str | None = Field(None, description="Joins instruction and query: {}{}.")
+    passage_instruction_for_rerank: str | None = Field(None, description="Put before each passage.")
+    passage_instruction_format: str | None = Field(None, description="Joins instruction and passage: {}{}.")
+
+
+class RerankFile(BaseModel):
+    """rerank.toml as far as a worker reads it."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    models: dict[ModelAlias, ModelSettings] = Field(min_length=1)
+    policies: list[Any] = Field([], description="The gateway's; not looked at here.")
+
+
+def read_settings(argv: Sequence[str]) -> WorkerSettings:
+    """Flags, then environment, then defaults.
+
+    Raises:
+        ConfigError: an option is unknown or wrong.
+        SystemExit: ``--help`` was asked for, and is printed.
+    """
+    known = {ENV_PREFIX + field.upper() for field in WorkerSettings.model_fields}
+    unknown = sorted(name for name in os.environ if name.startswith(ENV_PREFIX) and name not in known)
+    if unknown:
+        raise ConfigError(f"{unknown[0]}: no such option")
+    try:
+        return WorkerSettings(_cli_parse_args=list(argv))
+    except SettingsError as error:
+        raise ConfigError(str(error)) from error
+    except ValidationError as error:
+        field, problem = _first_problem(error)
+        option = field.partition(".")[0]
+        raise ConfigError(f"{_flag(option)} ({ENV_PREFIX}{option.upper()}): {problem}") from error
+
+
+def read_models(settings: WorkerSettings) -> dict[str, ModelSettings]:
+    """The models to serve by alias, their folders made absolute, in the order asked for or declared.
+
+    Raises:
+        ConfigError: the file can't be read or is wrong, an alias isn't declared, or a folder isn't a model's.
+    """
+    declared = _read_file(settings.config).models
+    for alias in settings.models:
+        if alias not in declared:
+            known = ", ".join(declared)
+            raise ConfigError(f"{_flag('models')}: {settings.config} declares no {alias!r}, only {known}")
+    return {
+        alias: _locate(declared[alias], alias, settings.config)
+        for alias in settings.models or tuple(declared)
+    }
+
+
+def _read_file(config: Path) -> RerankFile:
+    try:
+        return RerankFile.model_validate(tomllib.loads(config.read_text(encoding="utf-8")))
+    except OSError as error:
+        raise ConfigError(f"{_flag('config')}: can't read {config}: {error.strerror}") from error
+    except ValidationError as error:
+        field, problem = _first_problem(error)
+        raise ConfigError(f"{config}: {field}: {problem}") from error
+    except ValueError as error:  # not TOML, or not UTF-8
+        raise ConfigError(f"{config}: {error}") from error
+
+
+def _locate(model: ModelSettings, alias: str, config: Path) -> ModelSettings:
+    """The same settings with folders absolute; names on the hub stay as they are."""
+    found = {}
+    for option, files in _FOLDER_FILES.items():
+        name = getattr(model, option)
+        if name is None:
+            continue
+        folder = config.absolute().parent / Path(name).expanduser()
+        if _HUB_NAME.fullmatch(name) and not folder.exists():
+            continue
+        if not any((folder / file).is_file() for file in files):
+            problem = f"has no {' or '.join(files)}" if folder.is_dir() else "is no folder"
+            raise ConfigError(f"{config}: models.{alias}.{option}: {folder} {problem}")
+        found[option] = str(folder)
+    return model.model_copy(update=found)
+
+
+def _first_problem(error: ValidationError) -> tuple[str, str]:
+    first = error.errors(include_url=False, include_input=False)[0]
+    return ".".join(map(str, first["loc"])), first["msg"]
+
+
+def _flag(field: str) -> str:
+    return "--" + field.replace("_", "-")
