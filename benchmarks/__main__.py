@@ -20,7 +20,7 @@ STATE = settings.ROOT / "var" / "benchmarks"
 
 def main() -> int:
     try:
-        return run(STATE, settings.ADAPTER, check=True, verbose=False, tell=measure)
+        return run(measure, STATE, settings.ADAPTER, check=True, verbose=False)
     except DemoError as error:
         print(f"benchmarks: {error}", file=sys.stderr)
         return 1

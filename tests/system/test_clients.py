@@ -1,7 +1,9 @@
 """Clients that nobody here wrote get through the gateway what the cluster gives them, in a better order."""
 
 import elasticsearch
+import elasticsearch.helpers
 import opensearchpy
+import opensearchpy.helpers
 import pytest
 
 from tests.system.conftest import QUERY, match
@@ -9,7 +11,7 @@ from tests.system.conftest import QUERY, match
 pytestmark = pytest.mark.system
 
 OFFICIAL = {
-    "opensearch": (opensearchpy.OpenSearch, opensearchpy.helpers, opensearchpy.exceptions.NotFoundError),
+    "opensearch": (opensearchpy.OpenSearch, opensearchpy.helpers, opensearchpy.NotFoundError),
     "elasticsearch": (elasticsearch.Elasticsearch, elasticsearch.helpers, elasticsearch.NotFoundError),
 }
 # what differs from one run to the next, whoever is asked
