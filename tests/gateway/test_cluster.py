@@ -9,7 +9,8 @@ import pytest
 
 from gateway.cluster import Cluster
 from gateway.errors import ClusterUnreachable
-from tests.gateway.doubles import answer, find_free_port
+from tests.conftest import find_free_port
+from tests.gateway.doubles import answer
 
 
 @pytest.fixture

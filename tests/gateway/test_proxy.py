@@ -11,14 +11,16 @@ from pathlib import Path
 
 import pytest
 
+from tests.conftest import find_free_port
 from tests.gateway.doubles import (
     Client,
     answer,
-    find_free_port,
     join_chunks,
     start_gateway,
     stop,
 )
+
+pytestmark = pytest.mark.system
 
 BULK = b'{"index":{}}\n{"title":"a"}\n\n{"index":{}}\n{"title":"b"}\n'
 NDJSON = "Content-Type: application/x-ndjson"
