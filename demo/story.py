@@ -14,7 +14,7 @@ from demo import settings
 from demo.corpus import Document, read_corpus
 from demo.cosine import encode, load_encoder, passage_of
 from demo.errors import DemoError
-from demo.figures import compare, measure
+from demo.figures import MEASURES, compare, measure
 from demo.judged import JudgedQuery, read_judgments, resolve
 from demo.processes import Plan, without_credentials
 from demo.search import Connection, Page, load
@@ -26,7 +26,11 @@ SHOWN_HITS = 5
 PAGE_SIZE = 10
 LEGEND = "Judged by hand: *** exactly what was asked for, ** good, * helpful. Last column: places gained."
 STARS = ("   ", "*  ", "** ", "***")
+BEFORE, RERANKED = "first stage (BM25)", "reranked"
+SHOWN = "nDCG@10"
 
+Figures = Mapping[str, Mapping[str, Sequence[float]]]
+"""By ranking and measure one value a query, in the order of the judgments."""
 
 T = TypeVar("T")
 
@@ -50,20 +54,19 @@ def tell(plan: Plan) -> None:
     corpus = prepare(plan)
     queries = resolve(read_judgments(settings.TEST_QUERIES), corpus)
     cluster, gateway = Connection(plan.cluster_url), Connection(plan.gateway_url)
+    outcomes = [
+        search_both(query, cluster, gateway)
+        for query in progress(queries, "Searching directly and through the gateway", len(queries))
+    ]
+    figures = measure_all(outcomes, corpus)
     print(f"{LEGEND}\n")
-
-    outcomes = {}
-    for query in choose_shown(queries):
-        outcomes[query.text] = search_both(query, cluster, gateway)
-        print(show_outcome(outcomes[query.text]), flush=True)
-    rest = [query for query in queries if query.text not in outcomes]
-    for query in progress(rest, "Searching for the figures", len(rest)):
-        outcomes[query.text] = search_both(query, cluster, gateway)
-    print(show_figures(queries, outcomes, corpus))
+    for place, label in choose_shown(figures).items():
+        print(show_outcome(outcomes[place], figures, place, label))
+    print(show_figures(figures))
     print(show_addresses(plan, queries[0].text), flush=True)
-    missed = [text for text, outcome in outcomes.items() if outcome.after.rerank_status != "applied"]
+    missed = [outcome for outcome in outcomes if outcome.after.rerank_status != "applied"]
     if missed:
-        raise DemoError(f"{len(missed)} searches were not reranked, the first: {missed[0]!r}")
+        raise DemoError(f"{len(missed)} searches were not reranked, the first: {missed[0].query.text!r}")
 
 
 def prepare(plan: Plan) -> list[Document]:
@@ -94,9 +97,14 @@ def progress(steps: Iterable[T], label: str, total: int) -> Iterable[T]:
     return bar
 
 
-def choose_shown(queries: Sequence[JudgedQuery]) -> Sequence[JudgedQuery]:
-    """A few from all over the file, not the ones that look best."""
-    return queries[:: max(1, len(queries) // SHOWN_QUERIES)][:SHOWN_QUERIES]
+def choose_shown(figures: Figures) -> dict[int, str]:
+    """Places of a few queries and what they stand for, evenly from the greatest gain to the greatest loss."""
+    gains = [
+        after - before for after, before in zip(figures[RERANKED][SHOWN], figures[BEFORE][SHOWN], strict=True)
+    ]
+    places = sorted(range(len(gains)), key=lambda place: -gains[place])
+    steps = [round(step * (len(places) - 1) / (SHOWN_QUERIES - 1)) for step in range(SHOWN_QUERIES)]
+    return {places[step]: f"number {step + 1} of {len(places)} by what was gained" for step in steps}
 
 
 def wait_for(connection: Connection, path: str, statuses: set[str]) -> None:
@@ -123,38 +131,45 @@ def search_both(query: JudgedQuery, cluster: Connection, gateway: Connection) ->
     return Outcome(query, cluster.search(query.text, settings.WINDOW), gateway.search(query.text, PAGE_SIZE))
 
 
-def show_outcome(outcome: Outcome) -> str:
+def show_outcome(outcome: Outcome, figures: Figures, place: int, label: str) -> str:
     """The first hits of both, side by side; stars are the judges' grades, the number is the move in rank."""
     grades = outcome.query.grades
     ranks = {hit.id: rank for rank, hit in enumerate(outcome.before.hits, start=1)}
-    lines = [f'"{outcome.query.text}"', f"     {'before: the cluster':<48}     {'after: the gateway':<48}"]
-    for place in range(min(SHOWN_HITS, len(outcome.after.hits))):
-        before, after = outcome.before.hits[place], outcome.after.hits[place]
-        move = ranks.get(after.id, 0) - (place + 1)
+    before, after = (f"{SHOWN} {figures[name][SHOWN][place]:.2f}" for name in (BEFORE, RERANKED))
+    lines = [f'"{outcome.query.text}"  ({label})']
+    lines.append(f"     {'before: the cluster, ' + before:<48}     {'after: the gateway, ' + after}")
+    for row in range(min(SHOWN_HITS, len(outcome.after.hits))):
+        old, new = outcome.before.hits[row], outcome.after.hits[row]
+        move = ranks.get(new.id, 0) - (row + 1)
         lines.append(
-            f"{place + 1:>3}  {STARS[grades.get(before.id, 0)]} {before.id[:36]:<36} {before.score:>7.2f}"
-            f"  |  {STARS[grades.get(after.id, 0)]} {after.id[:36]:<36} {after.score:>6.3f} {move:>+4d}"
+            f"{row + 1:>3}  {STARS[grades.get(old.id, 0)]} {old.id[:36]:<36} {old.score:>7.2f}"
+            f"  |  {STARS[grades.get(new.id, 0)]} {new.id[:36]:<36} {new.score:>6.3f} {move:>+4d}"
         )
     return "\n".join(lines) + "\n"
 
 
-def show_figures(
-    queries: Sequence[JudgedQuery], outcomes: Mapping[str, Outcome], corpus: Sequence[Document]
-) -> str:
-    """Both measures of the three rankings, and the reranked one against each of the others."""
+def measure_all(outcomes: Sequence[Outcome], corpus: Sequence[Document]) -> Figures:
+    """By ranking, all of them of the same windows."""
+    queries = [outcome.query for outcome in outcomes]
     rankings = {
-        "first stage (BM25)": {text: [hit.id for hit in o.before.hits] for text, o in outcomes.items()},
+        BEFORE: {o.query.text: [hit.id for hit in o.before.hits] for o in outcomes},
         "cosine of the untrained model": rank_by_cosine(outcomes, corpus),
-        "reranked": {text: [hit.id for hit in o.after.hits] for text, o in outcomes.items()},
+        RERANKED: {o.query.text: [hit.id for hit in o.after.hits] for o in outcomes},
+        "best order there is of these hits": {o.query.text: rank_by_grade(o) for o in outcomes},
     }
-    values = {name: measure(queries, ranking) for name, ranking in rankings.items()}
-    lines = [f"{len(queries)} judged queries, none of them trained on; window {settings.WINDOW}:", ""]
-    lines.append(f"  {'':<32}{'nDCG@10':>9}{'MRR@10':>9}   reranked against it, by nDCG@10")
-    for name, measured in values.items():
+    return {name: measure(queries, ranking) for name, ranking in rankings.items()}
+
+
+def show_figures(figures: Figures) -> str:
+    """The means of all rankings, and the reranked one against each of the others."""
+    n_queries = len(figures[RERANKED][SHOWN])
+    lines = [f"{n_queries} judged queries, none of them trained on; window {settings.WINDOW}:", ""]
+    lines.append(
+        f"  {'':<34}" + "".join(f"{name:>9}" for name in MEASURES) + f"   reranked against it, by {SHOWN}"
+    )
+    for name, measured in figures.items():
         means = "".join(f"{sum(of) / len(of):>9.3f}" for of in measured.values())
-        lines.append(
-            f"  {name:<32}{means}   {show_comparison(values['reranked']['nDCG@10'], measured['nDCG@10'])}"
-        )
+        lines.append(f"  {name:<34}{means}   {show_comparison(figures[RERANKED][SHOWN], measured[SHOWN])}")
     return "\n".join(lines) + "\n"
 
 
@@ -166,19 +181,24 @@ def show_comparison(ours: Sequence[float], theirs: Sequence[float]) -> str:
     return f"better on {found.wins}, worse on {found.losses} (paired t-test: {sure})"
 
 
-def rank_by_cosine(outcomes: Mapping[str, Outcome], corpus: Sequence[Document]) -> dict[str, list[str]]:
-    """The same windows in the order of the untrained bi-encoder: what the adapter has to beat."""
-    ids = sorted({hit.id for outcome in outcomes.values() for hit in outcome.before.hits})
+def rank_by_cosine(outcomes: Sequence[Outcome], corpus: Sequence[Document]) -> dict[str, list[str]]:
+    """The order of the untrained bi-encoder, by query: what the adapter has to beat."""
+    ids = sorted({hit.id for outcome in outcomes for hit in outcome.before.hits})
     documents = {document.id: document for document in corpus}
     encoder = load_encoder()
     passages = dict(zip(ids, encode(encoder, [passage_of(documents[id]) for id in ids]), strict=True))
-    texts = dict(zip(outcomes, encode(encoder, list(outcomes)), strict=True))
+    queries = encode(encoder, [outcome.query.text for outcome in outcomes])
     return {
-        text: sorted(
-            (hit.id for hit in outcome.before.hits), key=lambda id: -float(passages[id] @ texts[text])
+        outcome.query.text: sorted(
+            (hit.id for hit in outcome.before.hits), key=lambda id: -float(passages[id] @ vector)
         )
-        for text, outcome in outcomes.items()
+        for outcome, vector in zip(outcomes, queries, strict=True)
     }
+
+
+def rank_by_grade(outcome: Outcome) -> list[str]:
+    """As if the judges themselves had reranked: what no reranker can beat."""
+    return sorted((hit.id for hit in outcome.before.hits), key=lambda id: -outcome.query.grades.get(id, 0))
 
 
 def show_addresses(plan: Plan, text: str) -> str:

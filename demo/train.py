@@ -1,8 +1,8 @@
 """Makes the demo's adapter: mines training rows from judged queries and docstrings, and calls finetune.
 
-The teacher is the same MiniLM, untrained, as a bi-encoder: its cosine says how all passages of a group compare,
-while the judgments say which one is wanted. Putting the judged ones on top of the teacher's order as well was
-tried and taught less: the softmax then has nothing left for the others.
+The teacher is the same MiniLM, untrained, as a bi-encoder: its cosine says how all passages of a group
+compare, while the judgments say which one is wanted. Putting the judged ones on top of the teacher's order as
+well was tried and taught less: the softmax then has nothing left for the others.
 """
 
 import json
