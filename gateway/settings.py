@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import tomllib
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,6 +17,8 @@ from gateway.errors import ConfigurationError
 from search_plugin import Policy
 
 ENV_PREFIX = "RERANK_GATEWAY_"
+_SERVICE_LINK = re.compile(r"(SERVICE_(HOST|PORT)|PORT_\d+_)\w*=.*|PORT=\w+://.*")
+"""What Kubernetes puts into the environment for a service that is called rerank-gateway."""
 
 
 def _check_bind(value: str) -> str:
@@ -86,10 +89,13 @@ def read_settings(argv: Sequence[str]) -> GatewaySettings:
         ConfigurationError: an option is unknown or wrong; one line that names it.
         SystemExit: ``--help`` was asked for, and is printed.
     """
-    known = {ENV_PREFIX + field.upper() for field in GatewaySettings.model_fields}
-    unknown = sorted(name for name in os.environ if name.startswith(ENV_PREFIX) and name not in known)
-    if unknown:
-        raise ConfigurationError(f"{unknown[0]}: no such option")
+    for name, value in sorted(os.environ.items()):
+        option = name.removeprefix(ENV_PREFIX)
+        is_known = option.lower() in GatewaySettings.model_fields or _SERVICE_LINK.fullmatch(
+            f"{option}={value}"
+        )
+        if option != name and not is_known:
+            raise ConfigurationError(f"{name}: no such option")
     try:
         return GatewaySettings(_cli_parse_args=list(argv))
     except SettingsError as error:

@@ -143,6 +143,7 @@ def _merge_adapter(model: PreTrainedModel, path: str, weights: dict[str, torch.T
         adapted = PeftModel.from_pretrained(model, path)
     except (ValueError, RuntimeError) as error:  # no such layers; layers of other sizes
         raise BadCheckpoint(f"{path}: the adapter does not fit this base model ({error})") from error
+    adapted.active_peft_config.base_model_name_or_path = None  # or peft asks the hub for that model's files
     strangers = set(weights) ^ set(get_peft_model_state_dict(adapted))
     if strangers:
         raise BadCheckpoint(f"{path}: the adapter does not fit this base model (weight {min(strangers)})")

@@ -16,6 +16,8 @@ from worker.contract import ModelAlias
 from worker.errors import ConfigError
 
 ENV_PREFIX = "RERANK_WORKER_"
+_SERVICE_LINK = re.compile(r"(SERVICE_(HOST|PORT)|PORT_\d+_)\w*=.*|PORT=\w+://.*")
+"""What Kubernetes puts into the environment for a service that is called rerank-worker."""
 
 _HUB_NAME = re.compile(r"[\w-][\w.-]*/[\w.-]+")  # owner/name
 _FOLDER_FILES = {"path": ("config.json", "adapter_config.json"), "peft_path": ("adapter_config.json",)}
@@ -121,10 +123,13 @@ def read_settings(argv: Sequence[str]) -> WorkerSettings:
         ConfigError: an option is unknown or wrong.
         SystemExit: ``--help`` was asked for, and is printed.
     """
-    known = {ENV_PREFIX + field.upper() for field in WorkerSettings.model_fields}
-    unknown = sorted(name for name in os.environ if name.startswith(ENV_PREFIX) and name not in known)
-    if unknown:
-        raise ConfigError(f"{unknown[0]}: no such option")
+    for name, value in sorted(os.environ.items()):
+        option = name.removeprefix(ENV_PREFIX)
+        is_known = option.lower() in WorkerSettings.model_fields or _SERVICE_LINK.fullmatch(
+            f"{option}={value}"
+        )
+        if option != name and not is_known:
+            raise ConfigError(f"{name}: no such option")
     try:
         return WorkerSettings(_cli_parse_args=list(argv))
     except SettingsError as error:

@@ -89,10 +89,27 @@ def test_a_wrong_option_is_told_by_name(arguments, message):
     assert "\n" not in str(caught.value)
 
 
-def test_an_unknown_option_in_the_environment_is_refused(monkeypatch):
-    monkeypatch.setenv("RERANK_GATEWAY_THREAD", "1")
-    with pytest.raises(ConfigurationError, match="RERANK_GATEWAY_THREAD: no such option"):
+@pytest.mark.parametrize(("name", "value"), [("THREAD", "1"), ("PORT", "9201"), ("SERVICE", "x")])
+def test_an_unknown_option_in_the_environment_is_refused(name, value, monkeypatch):
+    monkeypatch.setenv(f"RERANK_GATEWAY_{name}", value)
+    with pytest.raises(ConfigurationError, match=f"RERANK_GATEWAY_{name}: no such option"):
         read_settings([])
+
+
+KUBERNETES_LINKS = {  # of a service that is called rerank-gateway
+    "SERVICE_HOST": "10.0.0.7",
+    "SERVICE_PORT": "9201",
+    "SERVICE_PORT_HTTP": "9201",
+    "PORT": "tcp://10.0.0.7:9201",
+    "PORT_9201_TCP": "tcp://10.0.0.7:9201",
+    "PORT_9201_TCP_ADDR": "10.0.0.7",
+}
+
+
+def test_what_kubernetes_tells_of_a_service_of_our_name_is_no_option(monkeypatch):
+    for name, value in KUBERNETES_LINKS.items():
+        monkeypatch.setenv(f"RERANK_GATEWAY_{name}", value)
+    assert read_settings([]).bind == "127.0.0.1:9201"
 
 
 @pytest.mark.parametrize(

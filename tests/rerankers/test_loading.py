@@ -1,6 +1,8 @@
 """What is loaded as a reranker, and what is refused with a reason."""
 
+import json
 import shutil
+import socket
 
 import pytest
 import torch
@@ -68,6 +70,17 @@ def test_an_adapter_changes_the_scores(bert_folder, adapter):
 
 def test_an_adapter_brings_the_head_that_the_base_lacks(bert_base_folder, adapter):
     FlagReranker(bert_base_folder, devices="cpu", peft_path=adapter)
+
+
+def test_an_adapter_for_a_model_of_the_hub_asks_the_hub_nothing(bert_folder, adapter, monkeypatch):
+    """Published adapters name their base by its name on the hub; ours is the folder that we were given."""
+    config = json.loads((adapter / "adapter_config.json").read_text())
+    config["base_model_name_or_path"] = "owner/name"
+    (adapter / "adapter_config.json").write_text(json.dumps(config))
+    resolved = []
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *args, **_: resolved.append(args) or [])
+    FlagReranker(bert_folder, devices="cpu", peft_path=adapter)
+    assert not resolved
 
 
 @pytest.mark.filterwarnings("ignore:Found missing adapter keys")

@@ -37,6 +37,12 @@ def write_config(text):
             [], {"MODELS": "a, b, a"}, {"models": ("a", "b")}, id="list in the environment, once each"
         ),
         pytest.param(
+            [],
+            {"SERVICE_HOST": "10.0.0.7", "PORT": "tcp://10.0.0.7:80"},
+            {"models": ()},
+            id="Kubernetes's own",
+        ),
+        pytest.param(
             ["--concurrency=3"], {"CONCURRENCY": "5"}, {"concurrency": 3}, id="flag over environment"
         ),
         pytest.param(
@@ -60,6 +66,7 @@ def test_options_come_from_flags_then_environment(argv, environ, expected, monke
         pytest.param(["--bogus", "1"], {}, "--bogus", id="unknown flag"),
         pytest.param([], {"BOGUS": "1"}, "RERANK_WORKER_BOGUS", id="unknown variable"),
         pytest.param(["--concurrency", "0"], {}, "--concurrency", id="too small"),
+        pytest.param([], {"PORT": "1"}, "RERANK_WORKER_PORT", id="no link of Kubernetes"),
         pytest.param([], {"CONCURRENCY": "many"}, "RERANK_WORKER_CONCURRENCY", id="no number"),
         pytest.param(["--redis-url", "http://r"], {}, "--redis-url", id="not a redis"),
         pytest.param(["--models", "a,/b"], {}, "--models", id="a path as alias"),
