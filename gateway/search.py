@@ -63,13 +63,10 @@ class Searches:
         story.plan = plan
         with story.measure("cluster"):
             enlarged = self._send_enlarged(request, plan)
-            if enlarged.status not in (
-                200,
-                400,
-            ):  # no window causes it, and asking again would add to the load
+            if enlarged.status not in (200, 400):  # the window is not why: asking again would only add load
                 return story.tell(pass_back(enlarged), Skip(Reason.CLUSTER_REFUSED))
             body = enlarged.read()
-        if enlarged.status == 400:  # perhaps only because of the window, and that the client must not notice
+        if enlarged.status == 400:  # perhaps because of the window, which the client must not notice
             return self._leave_alone(request, story, Reason.CLUSTER_REFUSED)
         try:
             with story.measure("merge"):
