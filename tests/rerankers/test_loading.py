@@ -7,6 +7,7 @@ import socket
 import pytest
 import torch
 from peft import LoraConfig, TaskType, get_peft_model
+from safetensors.torch import load_file
 from transformers import AutoModelForSequenceClassification
 
 from rerankers import BadCheckpoint, FlagReranker
@@ -69,7 +70,9 @@ def test_an_adapter_changes_the_scores(bert_folder, adapter):
 
 
 def test_an_adapter_brings_the_head_that_the_base_lacks(bert_base_folder, adapter):
-    FlagReranker(bert_base_folder, devices="cpu", peft_path=adapter)
+    reranker = FlagReranker(bert_base_folder, devices="cpu", peft_path=adapter)
+    head = load_file(adapter / "adapter_model.safetensors")["base_model.model.classifier.weight"]
+    assert torch.equal(reranker.model.classifier.weight, head)
 
 
 def test_an_adapter_for_a_model_of_the_hub_asks_the_hub_nothing(bert_folder, adapter, monkeypatch):
