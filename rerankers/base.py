@@ -2,15 +2,15 @@
 
 import logging
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from typing import Any, overload
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+from typing import Any, Self, overload
 
 import torch
 from transformers import PreTrainedTokenizerBase
 
 from rerankers.errors import BadArgument, BadPairs, BadScore
-from rerankers.sequences import Limits, Pair, Row, count_fitting, default_token_budget, pad_rows
+from rerankers.sequences import Batch, Limits, Pair, Row, count_fitting, default_token_budget, pad_rows
 
 logger = logging.getLogger(__name__)
 
@@ -32,18 +32,38 @@ class Instruction:
 
 @dataclass(frozen=True)
 class ScoreOptions:
-    """What one call of ``compute_score`` goes by: its own arguments, else the constructor's."""
+    """What one call of ``compute_score`` goes by: its own arguments, else the constructor's.
 
-    batch_size: int
-    query_max_length: int | None
-    max_length: int
-    normalize: bool
+    Args:
+        batch_size: the most pairs in one forward pass.
+        query_max_length: the most tokens of a query; None is three quarters of ``max_length``.
+        max_length: the most tokens of a pair.
+        normalize: give probabilities (0 to 1) instead of logits.
+    """
+
+    batch_size: int = 128
+    query_max_length: int | None = None
+    max_length: int = 512
+    normalize: bool = False
 
     def __post_init__(self) -> None:
         for name in ("batch_size", "query_max_length", "max_length"):
             value = getattr(self, name)
             if value is not None and (not isinstance(value, int) or value < 1):
                 raise BadArgument(f"{name}: expected a whole number of at least 1, found {value!r}")
+
+    def override(self, overrides: Mapping[str, Any]) -> Self:
+        """The same options with those that are given and not None.
+
+        Raises:
+            TypeError: one of them is unknown.
+            BadArgument: its value can't be used.
+        """
+        known = [field.name for field in fields(self)]
+        for name in overrides:
+            if name not in known:
+                raise TypeError(f"compute_score() knows no argument {name!r}, only {', '.join(known)}")
+        return replace(self, **{name: value for name, value in overrides.items() if value is not None})
 
     @property
     def limits(self) -> Limits:
@@ -55,15 +75,12 @@ class AbsReranker(ABC):
     """A model that scores (query, passage) pairs. Many threads may call ``compute_score`` of one reranker.
 
     A family says how its model and tokenizer are loaded (its constructor), how pairs become rows of ids
-    (``encode_pairs``) and where in the model's output the scores are (``read``).
+    (``encode_pairs``) and how the model scores a batch of rows (``score_batch``).
 
     Args:
         query_instruction: put before every query.
         passage_instruction: put before every passage.
-        batch_size: the most pairs in one forward pass.
-        query_max_length: the most tokens of a query; None is three quarters of ``max_length``.
-        max_length: the most tokens of a pair.
-        normalize: give probabilities (0 to 1) instead of logits.
+        options: what a call of ``compute_score`` goes by that says nothing else.
     """
 
     model: torch.nn.Module
@@ -74,86 +91,60 @@ class AbsReranker(ABC):
         query_instruction: Instruction,
         passage_instruction: Instruction,
         devices: str | int | Sequence[str | int] | None,
-        batch_size: int,
-        query_max_length: int | None,
-        max_length: int,
-        normalize: bool,
+        options: ScoreOptions,
     ) -> None:
         self.device = choose_device(devices)
         self._instructions = (query_instruction, passage_instruction)
-        self._defaults = ScoreOptions(batch_size, query_max_length, max_length, normalize)
+        self._defaults = options
         self._token_budget = default_token_budget(self.device)
 
     @abstractmethod
-    def encode_pairs(self, pairs: Sequence[Pair], limits: Limits) -> list[Row]:
+    def encode_pairs(self, pairs: Sequence[Pair], options: Any) -> list[Row]:
         """Turn P pairs, instructions applied, into P rows of ids, in order."""
 
     @abstractmethod
-    def read(self, output: Any) -> torch.Tensor:
-        """Take the logits (B,) out of the model's output for a batch of B rows."""
+    def score_batch(self, batch: Batch, options: Any) -> torch.Tensor:
+        """The logits (K, B) of B rows on the device, at K of the model's layers; K is 1 for most families."""
 
     @overload
-    def compute_score(
-        self,
-        sentence_pairs: PairLike,
-        *,
-        batch_size: int | None = None,
-        query_max_length: int | None = None,
-        max_length: int | None = None,
-        normalize: bool | None = None,
-    ) -> float: ...
+    def compute_score(self, sentence_pairs: PairLike, **overrides: Any) -> float: ...
 
     @overload
-    def compute_score(
-        self,
-        sentence_pairs: Sequence[PairLike],
-        *,
-        batch_size: int | None = None,
-        query_max_length: int | None = None,
-        max_length: int | None = None,
-        normalize: bool | None = None,
-    ) -> list[float]: ...
+    def compute_score(self, sentence_pairs: Sequence[PairLike], **overrides: Any) -> list[float]: ...
 
-    def compute_score(
-        self,
-        sentence_pairs: PairLike | Sequence[PairLike],
-        *,
-        batch_size: int | None = None,
-        query_max_length: int | None = None,
-        max_length: int | None = None,
-        normalize: bool | None = None,
-    ) -> float | list[float]:
+    def compute_score(self, sentence_pairs: PairLike | Sequence[PairLike], **overrides: Any) -> Any:
         """Score one pair, or a list of pairs.
 
         Args:
             sentence_pairs: one (query, passage), or P of them.
-            batch_size: this call's instead of the constructor's, as are the others.
+            **overrides: this call's ``batch_size``, ``query_max_length``, ``max_length``, ``normalize``, and
+                what else the family's options hold, instead of the constructor's; None is no override.
 
         Returns:
-            For one pair its score, for P pairs their P scores in order. Equal pairs get equal scores.
+            For one pair its score, for P pairs their P scores in order. Equal pairs get equal scores. Where
+            scores at several layers are asked for: a list of these, one a layer, lowest first.
 
         Raises:
             BadPairs: an element is not two texts; the message says which one.
-            BadArgument: a length or size is not a whole number above 0.
+            TypeError: an override is unknown to the family.
+            BadArgument: its value can't be used.
             BadScore: the model gave a pair no finite number; the message says which one.
         """
-        overrides: dict[str, Any] = {
-            "batch_size": batch_size,
-            "query_max_length": query_max_length,
-            "max_length": max_length,
-            "normalize": normalize,
-        }
-        given = {name: value for name, value in overrides.items() if value is not None}
-        options = replace(self._defaults, **given)
+        options = self._defaults.override(overrides)
         pairs, is_single = read_pairs(sentence_pairs)
-        scores = self._score_pairs(pairs, options)
-        return scores[0] if is_single else scores
+        by_layer = self._score_pairs(pairs, options)
+        if is_single:
+            by_layer = [scores[0] for scores in by_layer]
+        return by_layer[0] if len(by_layer) == 1 else by_layer
 
-    def _score_pairs(self, pairs: list[Pair], options: ScoreOptions) -> list[float]:
+    def _score_pairs(self, pairs: list[Pair], options: ScoreOptions) -> list[Any]:
+        """K lists of P scores; one empty list when there are no pairs."""
+        if not pairs:
+            return [[]]
         distinct = list(dict.fromkeys(pairs))
-        rows = self.encode_pairs([self._instruct(pair) for pair in distinct], options.limits)
-        logits = dict(zip(distinct, self._score_rows(rows, options.batch_size), strict=True))
-        scores = torch.tensor([logits[pair] for pair in pairs], dtype=torch.float64)
+        rows = self.encode_pairs([self._instruct(pair) for pair in distinct], options)
+        logits = dict(zip(distinct, self._score_rows(rows, options), strict=True))
+        scores = torch.stack([logits[pair] for pair in pairs], dim=1).double()  # (K, P)
         _refuse_no_number(scores, pairs)
         return list((scores.sigmoid() if options.normalize else scores).tolist())
 
@@ -161,30 +152,34 @@ class AbsReranker(ABC):
         for_query, for_passage = self._instructions
         return for_query.apply(pair[0]), for_passage.apply(pair[1])
 
-    def _score_rows(self, rows: Sequence[Row], batch_size: int) -> list[float]:
-        """Score rows in batches of like length, the longest first so that memory runs out early or never."""
+    def _score_rows(self, rows: Sequence[Row], options: ScoreOptions) -> list[torch.Tensor]:
+        """Score rows in batches of like length, the longest first so that memory runs out early or never.
+
+        Returns:
+            For each row its logits (K,).
+        """
         order = sorted(range(len(rows)), key=lambda i: -len(rows[i]["input_ids"]))
-        scores = [0.0] * len(rows)
+        scores = [torch.empty(0)] * len(rows)
         start = 0
         while start < len(order):
             longest = len(rows[order[start]]["input_ids"])
-            batch = order[start : start + count_fitting(longest, self._token_budget, batch_size)]
-            found = self._score_batch([rows[i] for i in batch])
+            batch = order[start : start + count_fitting(longest, self._token_budget, options.batch_size)]
+            found = self._try_batch([rows[i] for i in batch], options)
             if found is None:
                 self._shrink_budget(longest * len(batch))
                 continue
-            for i, score in zip(batch, found, strict=True):
+            for i, score in zip(batch, found.unbind(1), strict=True):
                 scores[i] = score
             start += len(batch)
         return scores
 
-    def _score_batch(self, rows: Sequence[Row]) -> list[float] | None:
-        """The logits of one batch; None when it needs more memory than there is and could be smaller."""
+    def _try_batch(self, rows: Sequence[Row], options: ScoreOptions) -> torch.Tensor | None:
+        """The logits (K, B) of one batch; None when it needs too much memory and could be smaller."""
         batch = pad_rows(rows, self.tokenizer.pad_token_id, self.tokenizer.padding_side)
         try:
             with torch.inference_mode():
-                output = self.model(**{name: column.to(self.device) for name, column in batch.items()})
-                return list(self.read(output).float().tolist())
+                on_device = {name: column.to(self.device) for name, column in batch.items()}
+                return self.score_batch(on_device, options).float().cpu()
         except RuntimeError as error:
             if len(rows) == 1 or not is_out_of_memory(error):
                 raise
@@ -269,9 +264,9 @@ def _describe(element: Any) -> str:
 def _refuse_no_number(scores: torch.Tensor, pairs: Sequence[Pair]) -> None:
     if bool(scores.isfinite().all()):
         return
-    i = int((~scores.isfinite()).nonzero()[0])
+    layer, i = (int(place) for place in (~scores.isfinite()).nonzero()[0])
     query, passage = pairs[i]
     raise BadScore(
         f"pair {i} (query of {len(query)} characters, passage of {len(passage)}): "
-        f"the model gave {scores[i].item()}; its weights are damaged, or overflow in fp16 (try use_bf16)"
+        f"the model gave {scores[layer, i].item()}; its weights are damaged, or fp16 overflows (try use_bf16)"
     )

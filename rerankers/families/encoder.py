@@ -2,13 +2,12 @@
 
 from collections.abc import Sequence
 from os import PathLike, fspath
-from typing import Any
 
 import torch
 
-from rerankers.base import AbsReranker, Instruction, choose_dtype
+from rerankers.base import AbsReranker, Instruction, ScoreOptions, choose_dtype
 from rerankers.loading import HubAccess, count_positions, load_reranker_model, load_tokenizer
-from rerankers.sequences import Limits, Pair, PairEncoder, Row
+from rerankers.sequences import Batch, Pair, PairEncoder, Row
 
 
 class FlagReranker(AbsReranker):
@@ -22,7 +21,7 @@ class FlagReranker(AbsReranker):
         trust_remote_code: run code that the model brings along.
         cache_dir: where files from the hub are kept.
 
-    The others are described at ``AbsReranker``.
+    The others are described at ``Instruction`` and ``ScoreOptions``.
 
     Raises:
         BadCheckpoint: the folder holds no trained reranker with one label, or the adapter is not for it.
@@ -52,10 +51,7 @@ class FlagReranker(AbsReranker):
             Instruction(query_instruction_for_rerank, query_instruction_format),
             Instruction(passage_instruction_for_rerank, passage_instruction_format),
             devices,
-            batch_size,
-            query_max_length,
-            max_length,
-            normalize,
+            ScoreOptions(batch_size, query_max_length, max_length, normalize),
         )
         access = HubAccess(trust_remote_code, cache_dir)
         dtype = choose_dtype(self.device, use_fp16, use_bf16)
@@ -63,11 +59,11 @@ class FlagReranker(AbsReranker):
         self.tokenizer = load_tokenizer(path, access)
         model = load_reranker_model(path, adapter_path, dtype, access)
         self.model = model.to(self.device).eval()
-        self._encoder = PairEncoder(self.tokenizer, count_positions(model))
+        self.encoder = PairEncoder(self.tokenizer, count_positions(model))
 
-    def encode_pairs(self, pairs: Sequence[Pair], limits: Limits) -> list[Row]:
-        return self._encoder.encode(pairs, limits)
+    def encode_pairs(self, pairs: Sequence[Pair], options: ScoreOptions) -> list[Row]:
+        return self.encoder.encode(pairs, options.limits)
 
-    def read(self, output: Any) -> torch.Tensor:
-        logits: torch.Tensor = output.logits  # (B, 1)
-        return logits.view(-1)
+    def score_batch(self, batch: Batch, options: ScoreOptions) -> torch.Tensor:
+        logits: torch.Tensor = self.model(**batch).logits  # (B, 1)
+        return logits.view(1, -1)

@@ -46,7 +46,7 @@ def train(train_file, tmp_path):
 
 def score_in_memory(model, reranker):
     """Score with a model as training left it."""
-    rows = reranker.encode_pairs(PAIRS, Limits(384, 512, 512))
+    rows = reranker.encoder.encode(PAIRS, Limits(384, 512, 512))
     with torch.inference_mode():
         return score_batch(model.eval(), pad_rows(rows, reranker.tokenizer.pad_token_id), 512).tolist()
 
@@ -135,7 +135,7 @@ def test_accumulated_steps_train_as_one_large_step(bert_folder, train, tmp_path)
 
 def test_slices_of_a_batch_score_as_the_whole(reranker):
     """Small forward passes over rows of like length, in the batch's order."""
-    rows = reranker.encode_pairs([("a", "list " * n) for n in (3, 20, 1, 9, 20)], Limits(9, 30, 50))
+    rows = reranker.encoder.encode([("a", "list " * n) for n in (3, 20, 1, 9, 20)], Limits(9, 30, 50))
     batch = pad_rows(rows, reranker.tokenizer.pad_token_id)
     whole = reranker.model(**batch).logits.view(-1).tolist()
     for token_budget in (1, 50, 70):
@@ -176,9 +176,9 @@ def test_a_group_starts_with_its_relevant_passage(reranker):
     """The teacher's scores stay with their passages."""
     limits = Limits(20, 20, 40)
     row = TrainingRow.parse(json.dumps(SCORED), needs_scores=True)
-    group = GroupDataset([row], reranker._encoder, limits, group_size=3, distil=True)[0]
+    group = GroupDataset([row], reranker.encoder, limits, group_size=3, distil=True)[0]
     passages = [row.pos[0], *row.neg]
-    ids = reranker.encode_pairs([(row.query, passage) for passage in passages], limits)
+    ids = reranker.encoder.encode([(row.query, passage) for passage in passages], limits)
     scored = dict(zip(passages, [3.5, -1.0, 0.5], strict=True))
     found = [passages[ids.index(columns)] for columns in group.rows]
     assert found[0] == row.pos[0]

@@ -43,9 +43,9 @@ def test_ids_agree_with_the_recorded_ones(golden, cases, model_folder):
         total = arguments.get("max_length", 512)
         limits = Limits(arguments.get("query_max_length") or total * 3 // 4, total, total)
         pairs = [tuple(golden[1]["pairs"][i]) for i in case["pair_indices"]]
-        assert [row["input_ids"] for row in reranker.encode_pairs(pairs, limits)] == case["input_ids"], case[
-            "name"
-        ]
+        assert [row["input_ids"] for row in reranker.encoder.encode(pairs, limits)] == case["input_ids"], (
+            case["name"]
+        )
 
 
 @pytest.mark.parametrize("distil", [False, True], ids=["labels", "labels and teacher"])
@@ -54,7 +54,7 @@ def test_training_batch_agrees_with_the_recorded_one(golden, model_folder, disti
     recorded = json.loads((golden[0] / "golden_finetune.json").read_text())
     case = next(c for c in recorded["cases"] if c["family"] == "encoder" and c["kd"] == distil)
     pairs = _picked_pairs(recorded["rows"], case["picked"])
-    rows = FlagReranker(model_folder, devices="cpu").encode_pairs(pairs, read_limits(DataOptions([])))
+    rows = FlagReranker(model_folder, devices="cpu").encoder.encode(pairs, read_limits(DataOptions([])))
     recorded_rows = zip(case["input_ids"], case["attention_mask"], strict=True)
     assert [row["input_ids"] for row in rows] == [ids[: sum(mask)] for ids, mask in recorded_rows]
     teacher_scores = torch.tensor(case["teacher_scores"]).view(-1, 4) if distil else None

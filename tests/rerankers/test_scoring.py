@@ -95,7 +95,7 @@ def test_instructions_are_put_before_the_texts(folder):
 )
 def test_too_long_a_pair_loses_the_end_of_its_passage(bert_folder, limits, n_query, n_passage):
     reranker = FlagReranker(bert_folder, devices="cpu")
-    (row,) = reranker.encode_pairs([("list key tree path sort", "json " * 20)], limits)
+    (row,) = reranker.encoder.encode([("list key tree path sort", "json " * 20)], limits)
     n_passage = limits.total - 3 - n_query if n_passage is None else n_passage
     assert row["token_type_ids"] == [0] * (n_query + 2) + [1] * (n_passage + 1)
 
@@ -103,9 +103,9 @@ def test_too_long_a_pair_loses_the_end_of_its_passage(bert_folder, limits, n_que
 def test_a_query_that_leaves_no_room_is_cut_only_where_the_model_ends(folder):
     """Of 64 positions: what fits is left as published rerankers were run, what doesn't obeys the total."""
     reranker = FlagReranker(folder, devices="cpu")
-    (fitting,) = reranker.encode_pairs([("list " * 20, "tree " * 9)], Limits(20, 20, 20))
+    (fitting,) = reranker.encoder.encode([("list " * 20, "tree " * 9)], Limits(20, 20, 20))
     assert len(fitting["input_ids"]) > 20
-    (overlong,) = reranker.encode_pairs([("list " * 90, "tree " * 90)], Limits(60, 60, 60))
+    (overlong,) = reranker.encoder.encode([("list " * 90, "tree " * 90)], Limits(60, 60, 60))
     assert len(overlong["input_ids"]) == 60
     assert math.isfinite(
         reranker.compute_score(("list " * 90, "tree " * 90), max_length=900, query_max_length=800)
@@ -116,7 +116,7 @@ def test_special_tokens_go_around_and_between_the_texts(xlmr_folder):
     """The tokenizer's own template, also around empty texts."""
     reranker = FlagReranker(xlmr_folder, devices="cpu")
     start, end = reranker.tokenizer.bos_token_id, reranker.tokenizer.eos_token_id
-    rows = reranker.encode_pairs([("", "")], Limits(9, 9, 9))
+    rows = reranker.encoder.encode([("", "")], Limits(9, 9, 9))
     assert rows == [{"input_ids": [start, end, end, end]}]
 
 
