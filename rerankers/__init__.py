@@ -20,9 +20,10 @@ from rerankers.errors import (
     BadScore,
     BadTrainingFile,
     RerankerError,
-    UnsupportedFamily,
 )
+from rerankers.families.decoder import FlagLLMReranker
 from rerankers.families.encoder import FlagReranker
+from rerankers.families.layered import LayerWiseFlagLLMReranker, LightWeightFlagLLMReranker
 
 __all__ = [
     "AUTO_RERANKER_MAPPING",
@@ -34,9 +35,11 @@ __all__ = [
     "BadScore",
     "BadTrainingFile",
     "FlagAutoReranker",
+    "FlagLLMReranker",
     "FlagReranker",
+    "LayerWiseFlagLLMReranker",
+    "LightWeightFlagLLMReranker",
     "RerankerConfig",
     "RerankerError",
     "RerankerModelClass",
-    "UnsupportedFamily",
 ]

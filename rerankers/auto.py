@@ -9,8 +9,10 @@ from pathlib import PurePosixPath
 from typing import Any, Self
 
 from rerankers.base import AbsReranker
-from rerankers.errors import BadArgument, BadCheckpoint, UnsupportedFamily
+from rerankers.errors import BadArgument, BadCheckpoint
+from rerankers.families.decoder import FlagLLMReranker
 from rerankers.families.encoder import FlagReranker
+from rerankers.families.layered import LayerWiseFlagLLMReranker, LightWeightFlagLLMReranker
 from rerankers.loading import ADAPTER_CONFIG_FILE, CONFIG_FILE, read_json
 
 
@@ -33,8 +35,11 @@ class RerankerConfig:
 
 RERANKER_CLASS_MAPPING: dict[RerankerModelClass, Callable[..., AbsReranker]] = {
     RerankerModelClass.ENCODER_ONLY_BASE: FlagReranker,
+    RerankerModelClass.DECODER_ONLY_BASE: FlagLLMReranker,
+    RerankerModelClass.DECODER_ONLY_LAYERWISE: LayerWiseFlagLLMReranker,
+    RerankerModelClass.DECODER_ONLY_LIGHTWEIGHT: LightWeightFlagLLMReranker,
 }
-"""The families that can be run; one without a row is refused as not supported yet."""
+"""The class that runs each family."""
 
 AUTO_RERANKER_MAPPING: dict[str, RerankerConfig] = {
     "bge-reranker-base": RerankerConfig(RerankerModelClass.ENCODER_ONLY_BASE),
@@ -111,14 +116,13 @@ class FlagAutoReranker:
 
         Raises:
             BadArgument: ``model_class`` is none, or is not given and can't be told.
-            UnsupportedFamily: the model is of a family that can't be run yet.
             BadCheckpoint: the folder can't be loaded.
         """
         path = fspath(model_name_or_path).rstrip("/") or fspath(model_name_or_path)
         config = AUTO_RERANKER_MAPPING.get(read_name(path)) if model_class is None else None
         if config is None:
             config = RerankerConfig(detect_family(path) if model_class is None else read_family(model_class))
-        load = find_class(config.model_class, path)
+        load = RERANKER_CLASS_MAPPING[config.model_class]
         base_path = find_base(path)
         if base_path is not None:
             path, kwargs = base_path, {"peft_path": path} | kwargs
@@ -158,16 +162,6 @@ def detect_family(path: str) -> RerankerModelClass:
             f"check the path, or give model_class, one of {_list_families(RerankerModelClass)}"
         )
     return family
-
-
-def find_class(family: RerankerModelClass, path: str) -> Callable[..., AbsReranker]:
-    """The class that runs a family."""
-    if family not in RERANKER_CLASS_MAPPING:
-        supported = _list_families(RERANKER_CLASS_MAPPING)
-        raise UnsupportedFamily(
-            f"{path}: the family {family.value} is not supported yet; supported: {supported}"
-        )
-    return RERANKER_CLASS_MAPPING[family]
 
 
 def find_base(path: str) -> str | None:

@@ -49,7 +49,7 @@ class ScoreOptions:
     def __post_init__(self) -> None:
         for name in ("batch_size", "query_max_length", "max_length"):
             value = getattr(self, name)
-            if value is not None and (not isinstance(value, int) or value < 1):
+            if value is not None and not is_count(value):
                 raise BadArgument(f"{name}: expected a whole number of at least 1, found {value!r}")
 
     def override(self, overrides: Mapping[str, Any]) -> Self:
@@ -231,6 +231,11 @@ def choose_dtype(device: torch.device, use_fp16: bool, use_bf16: bool) -> torch.
     if use_bf16:
         return torch.bfloat16
     return torch.float16 if use_fp16 and device.type != "cpu" else torch.float32
+
+
+def is_count(value: object) -> bool:
+    """Is this a whole number of at least 1?"""
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 1
 
 
 def is_out_of_memory(error: RuntimeError) -> bool:

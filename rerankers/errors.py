@@ -17,10 +17,6 @@ class BadCheckpoint(RerankerError, OSError):
     """A model or adapter can't be loaded as what it was asked to be (names the folder and the reason)."""
 
 
-class UnsupportedFamily(RerankerError, NotImplementedError):
-    """The model belongs to a family of rerankers that this package can't run yet."""
-
-
 class BadScore(RerankerError, ArithmeticError):
     """The model gave a pair something that is no number (its weights or its precision are at fault)."""
 

@@ -1,20 +1,23 @@
-"""How a checkpoint, and an adapter laid over it, become a sequence classifier with one label."""
+"""How a checkpoint, and an adapter laid over it, become a model with every weight trained."""
 
 import json
 import logging
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
+from huggingface_hub import load_torch_model, snapshot_download
 from safetensors import SafetensorError
 from transformers import (
+    AutoModelForCausalLM,
     AutoModelForSequenceClassification,
     AutoTokenizer,
     PreTrainedModel,
     PreTrainedTokenizerBase,
+    PreTrainedTokenizerFast,
 )
 
 from rerankers.errors import BadCheckpoint
@@ -33,20 +36,29 @@ class HubAccess:
     cache_dir: str | None = None
 
 
+Loaded = tuple[torch.nn.Module, dict[str, str]]
+"""A model, and the name of every weight that its checkpoint did not fill, with the reason."""
+Loader = Callable[[str, torch.dtype, HubAccess], Loaded]
+"""Loads the model in a folder, or of that name on the hub, with weights of that precision."""
+
+
 def load_reranker_model(
-    path: str, adapter_path: str | None, dtype: torch.dtype, access: HubAccess
+    load: Loader, path: str, adapter_path: str | None, dtype: torch.dtype, access: HubAccess
 ) -> torch.nn.Module:
-    """Load a classifier whose every weight was trained, its adapter merged into it.
+    """Load a model whose every weight was trained, its adapter merged into it.
+
+    Args:
+        load: ``load_classifier``, or another family's.
 
     Raises:
         BadCheckpoint: a folder or its weights are missing; the weights hold no head, or one with several
             labels, and the adapter brings none; the adapter belongs to another base model.
     """
     if adapter_path is None:
-        model, unfilled = load_classifier(path, dtype, access)
+        model, unfilled = load(path, dtype, access)
         refuse_unfilled(path, unfilled, brought=())
         return model
-    model, unfilled = load_classifier(path, torch.float32, access)  # merged in full precision, then cast
+    model, unfilled = load(path, torch.float32, access)  # merged in full precision, then cast
     weights = _read_adapter(adapter_path)
     refuse_unfilled(path, unfilled, brought={name.removeprefix(ADAPTER_PREFIX) for name in weights})
     return _merge_adapter(model, adapter_path, weights).to(dtype)
@@ -55,26 +67,60 @@ def load_reranker_model(
 def load_classifier(
     path: str, dtype: torch.dtype, access: HubAccess
 ) -> tuple[PreTrainedModel, dict[str, str]]:
-    """Load a checkpoint with a head of one label, fresh where the checkpoint has none.
+    """Load a checkpoint with a head of one label, fresh where the checkpoint has none."""
+    return _load(
+        AutoModelForSequenceClassification, path, dtype, access, num_labels=1, ignore_mismatched_sizes=True
+    )
 
-    Returns:
-        The model, and the name of every weight that the checkpoint did not fill, with the reason.
-    """
+
+def load_language_model(
+    path: str, dtype: torch.dtype, access: HubAccess
+) -> tuple[PreTrainedModel, dict[str, str]]:
+    """Load a checkpoint with a head over its vocabulary."""
+    return _load(AutoModelForCausalLM, path, dtype, access)
+
+
+def _load(
+    auto_class: Any, path: str, dtype: torch.dtype, access: HubAccess, **options: Any
+) -> tuple[PreTrainedModel, dict[str, str]]:
     _refuse_missing_folder(path)
     with _translate_load_errors(path), _hide_load_report():
-        model, report = AutoModelForSequenceClassification.from_pretrained(
+        model, report = auto_class.from_pretrained(
             path,
-            num_labels=1,
             dtype=dtype,
             trust_remote_code=access.trust_remote_code,
             cache_dir=access.cache_dir,
-            ignore_mismatched_sizes=True,
             output_loading_info=True,
+            **options,
         )
     unfilled = dict.fromkeys(report["missing_keys"], "is not in the checkpoint")
     for name, found, wanted in report["mismatched_keys"]:
         unfilled[name] = f"has shape {tuple(found)} instead of {tuple(wanted)}"
     return model, unfilled
+
+
+def load_native(make: Callable[[dict[str, Any]], torch.nn.Module]) -> Loader:
+    """The loader of a model of ours, which ``make`` builds from config.json, or refuses by a ValueError."""
+
+    def load(path: str, dtype: torch.dtype, access: HubAccess) -> Loaded:
+        _refuse_missing_folder(path)
+        with _translate_load_errors(path):
+            folder = path if Path(path).is_dir() else _fetch(path, access)
+            with torch.device("meta"):
+                model = make(read_json(folder, CONFIG_FILE) or {}).to(dtype)
+            model.to_empty(device="cpu")
+            report: Any = load_torch_model(
+                model, folder, safe=False
+            )  # safetensors or, without code in it, .bin
+        return model, dict.fromkeys(report.missing_keys, "is not in the checkpoint")
+
+    return load
+
+
+def _fetch(name: str, access: HubAccess) -> str:
+    return snapshot_download(
+        name, cache_dir=access.cache_dir, allow_patterns=["*.json", "*.safetensors", "*.bin", "*.model"]
+    )
 
 
 def load_tokenizer(path: str, access: HubAccess) -> PreTrainedTokenizerBase:
@@ -84,6 +130,19 @@ def load_tokenizer(path: str, access: HubAccess) -> PreTrainedTokenizerBase:
         return AutoTokenizer.from_pretrained(
             path, trust_remote_code=access.trust_remote_code, cache_dir=access.cache_dir
         )
+
+
+def load_prompt_tokenizer(path: str, access: HubAccess) -> PreTrainedTokenizerBase:
+    """Load the tokenizer of a language model exactly as its tokenizer.json says.
+
+    The class that transformers 5 chooses for Llama's kin leaves out the normaliser, which changes every id.
+    """
+    _refuse_missing_folder(path)
+    with _translate_load_errors(path):
+        tokenizer: PreTrainedTokenizerBase = PreTrainedTokenizerFast.from_pretrained(
+            path, cache_dir=access.cache_dir
+        )
+    return tokenizer
 
 
 def refuse_unfilled(path: str, unfilled: dict[str, str], brought: Collection[str]) -> None:
@@ -136,11 +195,14 @@ def _read_adapter(path: str) -> dict[str, torch.Tensor]:
         raise BadCheckpoint(f"{path}: the adapter's weights can't be read ({error})") from error
 
 
-def _merge_adapter(model: PreTrainedModel, path: str, weights: dict[str, torch.Tensor]) -> torch.nn.Module:
-    from peft import PeftModel, get_peft_model_state_dict
+def _merge_adapter(model: torch.nn.Module, path: str, weights: dict[str, torch.Tensor]) -> torch.nn.Module:
+    from peft import PeftConfig, PeftModel, get_peft_model_state_dict
 
     try:
-        adapted = PeftModel.from_pretrained(model, path)
+        config = PeftConfig.from_pretrained(path)
+        if not isinstance(model, PreTrainedModel):
+            config.task_type = None  # peft's classes for tasks want a model of transformers
+        adapted = PeftModel.from_pretrained(model, path, config=config)
     except (ValueError, RuntimeError) as error:  # no such layers; layers of other sizes
         raise BadCheckpoint(f"{path}: the adapter does not fit this base model ({error})") from error
     adapted.active_peft_config.base_model_name_or_path = None  # or peft asks the hub for that model's files
@@ -162,7 +224,7 @@ def _refuse_missing_folder(path: str) -> None:
 def _translate_load_errors(path: str) -> Iterator[None]:
     try:
         yield
-    except (OSError, ValueError, KeyError, SafetensorError) as error:
+    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
         raise BadCheckpoint(f"{path}: can't be loaded ({error})") from error
 
 

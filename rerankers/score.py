@@ -1,14 +1,17 @@
-"""``python -m rerankers score``: pairs as JSON lines in, one score a line out."""
+"""``python -m rerankers score``: pairs as JSON lines in, a line with the score out; one a layer, by tabs."""
 
 import argparse
 import json
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 
 from rerankers.auto import FlagAutoReranker, RerankerModelClass
 from rerankers.errors import BadArgument, BadPairs
 from rerankers.sequences import Pair
+
+FAMILY_OPTIONS = ("peft_path", "use_bf16", "prompt", "cutoff_layers", "compress_layers", "compress_ratio")
+"""Those that not every family takes: handed on only where they are given."""
 
 EXAMPLE = """\
 examples:
@@ -22,7 +25,7 @@ def main(arguments: list[str] | None = None, prog: str = "python -m rerankers sc
     given = _build_parser(prog).parse_args(arguments)
     with _open_input(given.input) as lines:
         pairs = read_pairs(lines, given.input)
-    adapter = {} if given.peft_path is None else {"peft_path": given.peft_path}
+    of_family = {name: value for name in FAMILY_OPTIONS if (value := getattr(given, name)) is not None}
     reranker = FlagAutoReranker.from_finetuned(
         given.model,
         model_class=given.model_class,
@@ -33,10 +36,16 @@ def main(arguments: list[str] | None = None, prog: str = "python -m rerankers sc
         query_max_length=given.query_max_length,
         max_length=given.max_length,
         normalize=given.normalize,
-        **adapter,
+        **of_family,
     )
-    for score in reranker.compute_score(pairs):
-        print(score)
+    for scores in by_pair(reranker.compute_score(pairs)):
+        print(*scores, sep="\t")
+
+
+def by_pair(scores: Sequence[float] | Sequence[Sequence[float]]) -> Iterable[tuple[float, ...]]:
+    """For each pair its scores, lowest layer first; one where a single layer was asked for."""
+    by_layer = scores if scores and isinstance(scores[0], Sequence) else [scores]
+    return zip(*by_layer, strict=True)
 
 
 def read_pairs(lines: Iterable[str], name: str) -> list[Pair]:
@@ -88,5 +97,10 @@ def _build_parser(prog: str) -> argparse.ArgumentParser:
     add("--batch_size", type=int, default=128, help="most pairs in a forward pass (default: %(default)s)")
     add("--device", help="cpu, cuda:0, mps (default: the first GPU, else the CPU)")
     add("--use_fp16", action="store_true", help="half precision on a GPU")
+    add("--use_bf16", action="store_true", default=None, help="half precision with the range of fp32")
+    add("--prompt", help="language models: the question that follows query and passage")
+    add("--cutoff_layers", type=int, nargs="+", help="layered models: the layers to score at")
+    add("--compress_layers", type=int, nargs="+", help="lightweight models: the layers to compress before")
+    add("--compress_ratio", type=int, help="lightweight models: tokens that become one")
     add("--trust_remote_code", action="store_true", default=None, help="run code that the model brings along")
     return parser

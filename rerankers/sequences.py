@@ -15,7 +15,7 @@ from rerankers.errors import BadCheckpoint
 
 Pair = tuple[str, str]
 Row = dict[str, list[int]]
-"""The columns of one sequence: ``input_ids``, and ``token_type_ids`` where the model reads them."""
+"""The columns of one sequence: ``input_ids``, and what else its family reads, a number a token."""
 Batch = dict[str, torch.Tensor]
 
 
@@ -50,16 +50,9 @@ class PairEncoder:
         is cut, as published rerankers were run, unless the model can't read so long a sequence: then both are
         brought down to ``limits.total``, the query to three quarters of its room.
         """
-        queries = self._tokenize({query for query, _ in pairs}, limits.query)
-        passages = self._tokenize({passage for _, passage in pairs}, limits.passage)
+        queries = tokenize(self._tokenizer, {query for query, _ in pairs}, limits.query)
+        passages = tokenize(self._tokenizer, {passage for _, passage in pairs}, limits.passage)
         return [self._template.join(*self._cut(queries[q], passages[p], limits.total)) for q, p in pairs]
-
-    def _tokenize(self, texts: Iterable[str], max_tokens: int) -> dict[str, list[int]]:
-        texts = list(texts)
-        if not texts:
-            return {}
-        encoded = self._tokenizer(texts, add_special_tokens=False, return_attention_mask=False, verbose=False)
-        return {text: ids[:max_tokens] for text, ids in zip(texts, encoded["input_ids"], strict=True)}
 
     def _cut(self, query: list[int], passage: list[int], max_length: int) -> tuple[list[int], list[int]]:
         max_length = min(max_length, self._max_positions or max_length)
@@ -74,6 +67,17 @@ class PairEncoder:
             return query, passage
         query = query[: room * 3 // 4]
         return query, passage[: room - len(query)]
+
+
+def tokenize(
+    tokenizer: PreTrainedTokenizerBase, texts: Iterable[str], max_tokens: int | None = None
+) -> dict[str, list[int]]:
+    """The ids of each text, without special tokens around it, and at most ``max_tokens`` of them."""
+    texts = list(texts)
+    if not texts:
+        return {}
+    encoded = tokenizer(texts, add_special_tokens=False, return_attention_mask=False, verbose=False)
+    return {text: ids[:max_tokens] for text, ids in zip(texts, encoded["input_ids"], strict=True)}
 
 
 @dataclass(frozen=True)

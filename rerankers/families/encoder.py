@@ -6,7 +6,7 @@ from os import PathLike, fspath
 import torch
 
 from rerankers.base import AbsReranker, Instruction, ScoreOptions, choose_dtype
-from rerankers.loading import HubAccess, count_positions, load_reranker_model, load_tokenizer
+from rerankers.loading import HubAccess, count_positions, load_classifier, load_reranker_model, load_tokenizer
 from rerankers.sequences import Batch, Pair, PairEncoder, Row
 
 
@@ -57,7 +57,7 @@ class FlagReranker(AbsReranker):
         dtype = choose_dtype(self.device, use_fp16, use_bf16)
         path, adapter_path = fspath(model_name_or_path), fspath(peft_path) if peft_path is not None else None
         self.tokenizer = load_tokenizer(path, access)
-        model = load_reranker_model(path, adapter_path, dtype, access)
+        model = load_reranker_model(load_classifier, path, adapter_path, dtype, access)
         self.model = model.to(self.device).eval()
         self.encoder = PairEncoder(self.tokenizer, count_positions(model))
 

@@ -13,7 +13,6 @@ from rerankers import (
     FlagAutoReranker,
     FlagReranker,
     RerankerModelClass,
-    UnsupportedFamily,
 )
 from rerankers.auto import detect_family, find_base, read_name
 
@@ -83,17 +82,6 @@ def test_an_unreadable_configuration_is_refused(tmp_path):
         FlagAutoReranker.from_finetuned(tmp_path)
 
 
-@pytest.mark.parametrize("family", [family for family in RerankerModelClass if family is not ENCODER])
-def test_a_family_without_a_row_is_not_supported_yet(bert_folder, family):
-    with pytest.raises(UnsupportedFamily, match=f"{family.value} is not supported yet"):
-        FlagAutoReranker.from_finetuned(bert_folder, model_class=family.value)
-
-
-def test_a_published_name_of_such_a_family_is_not_supported_yet():
-    with pytest.raises(UnsupportedFamily, match="decoder-only-base"):
-        FlagAutoReranker.from_finetuned("BAAI/bge-reranker-v2-gemma")
-
-
 def test_an_unknown_model_class_is_refused(bert_folder):
     with pytest.raises(ValueError, match="model_class: 'nope'"):
         FlagAutoReranker.from_finetuned(bert_folder, model_class="nope")
@@ -113,6 +101,7 @@ def test_tables_are_consistent():
     """Every published name is of a family, and no code of a model runs unasked."""
     assert {config.model_class for config in AUTO_RERANKER_MAPPING.values()} == set(RerankerModelClass)
     assert not any(config.trust_remote_code for config in AUTO_RERANKER_MAPPING.values())
+    assert set(RERANKER_CLASS_MAPPING) == set(RerankerModelClass)
     assert RERANKER_CLASS_MAPPING[ENCODER] is FlagReranker
 
 
