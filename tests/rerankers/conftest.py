@@ -5,18 +5,23 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import save_file
 from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 from transformers import (
     BertConfig,
     BertForSequenceClassification,
     BertModel,
     BertTokenizer,
+    LlamaConfig,
+    LlamaForCausalLM,
+    PreTrainedTokenizerFast,
     XLMRobertaConfig,
     XLMRobertaForSequenceClassification,
     XLMRobertaTokenizer,
 )
 
 from rerankers import FlagReranker
+from rerankers.models.published import make_cost_wise_gemma, make_minicpm
 
 TEXT = "how do I delete a folder and all its files remove tree path sort list by key parse json text"
 CORPUS = [f"{TEXT[i:]} {TEXT[:i]}" for i in range(len(TEXT)) if TEXT[i - 1] == " "]
@@ -100,6 +105,89 @@ def xlmr_folder(tmp_path_factory):
     return folder
 
 
+def _save_language_tokenizer(folder):
+    """A BPE tokenizer with what prompts need: a beginning, a new line and ``Yes`` as tokens of their own."""
+    trained = Tokenizer(models.BPE(unk_token="<unk>"))
+    trained.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme="never")
+    special = ["<unk>", "<s>", "</s>", "\n", "Yes"]
+    trained.train_from_iterator(CORPUS, trainers.BpeTrainer(vocab_size=120, special_tokens=special))
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_object=trained, unk_token="<unk>", bos_token="<s>", eos_token="</s>", pad_token="<unk>"
+    )
+    tokenizer.save_pretrained(folder)
+    return len(tokenizer)
+
+
+@pytest.fixture(scope="session")
+def llama_folder(tmp_path_factory):
+    """A tiny language model."""
+    folder = tmp_path_factory.mktemp("llama")
+    torch.manual_seed(2)
+    config = LlamaConfig(vocab_size=_save_language_tokenizer(folder), num_key_value_heads=2, **SIZES)
+    _spread(LlamaForCausalLM(config)).save_pretrained(folder)
+    return folder
+
+
+LAYERED = {
+    "hidden_size": 32,
+    "intermediate_size": 48,
+    "num_hidden_layers": 4,
+    "num_attention_heads": 4,
+    "rms_norm_eps": 1e-6,
+    "rope_theta": 10000.0,
+    "start_layer": 2,
+}
+MINICPM = LAYERED | {
+    "architectures": ["LayerWiseMiniCPMForCausalLM"],
+    "model_type": "minicpm",
+    "num_key_value_heads": 4,
+    "hidden_act": "silu",
+    "head_type": "simple",
+    "head_multi": True,
+    "scale_emb": 3,
+    "scale_depth": 1.4,
+}
+COST_WISE_GEMMA = LAYERED | {
+    "architectures": ["CostWiseGemmaForCausalLM"],
+    "model_type": "cost_wise_gemma",
+    "num_key_value_heads": 2,
+    "head_dim": 12,
+    "hidden_act": "gelu_pytorch_tanh",
+    "hidden_activation": "gelu_pytorch_tanh",
+    "attn_logit_softcapping": 2.0,
+    "final_logit_softcapping": 5.0,
+    "query_pre_attn_scalar": 16,
+    "sliding_window": 6,
+    "layer_sep": 1,
+}
+
+
+@pytest.fixture(scope="session")
+def save_layered(tmp_path_factory):
+    """Writes a tiny random layered reranker for what its config.json shall say, and gives the folder."""
+
+    def save(config):
+        folder = tmp_path_factory.mktemp(config["model_type"])
+        config = config | {"vocab_size": _save_language_tokenizer(folder)}
+        (folder / "config.json").write_text(json.dumps(config))
+        torch.manual_seed(3)
+        make = make_minicpm if config["model_type"] == "minicpm" else make_cost_wise_gemma
+        save_file(_spread(make(config), 3).state_dict(), folder / "model.safetensors")
+        return folder
+
+    return save
+
+
+@pytest.fixture(scope="session")
+def minicpm_folder(save_layered):
+    return save_layered(MINICPM)
+
+
+@pytest.fixture(scope="session")
+def gemma_folder(save_layered):
+    return save_layered(COST_WISE_GEMMA)
+
+
 @pytest.fixture(params=["bert", "xlmr"])
 def folder(request):
     """Each kind of tiny reranker in turn."""
@@ -111,10 +199,10 @@ def reranker(folder):
     return FlagReranker(folder, devices="cpu")
 
 
-def _spread(model):
+def _spread(model, factor=8):
     """Make random weights large enough that scores differ visibly."""
     with torch.no_grad():
         for parameter in model.parameters():
             if parameter.dim() > 1:
-                parameter.mul_(8)
+                parameter.mul_(factor)
     return model
