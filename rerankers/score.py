@@ -26,18 +26,21 @@ def main(arguments: list[str] | None = None, prog: str = "python -m rerankers sc
     with _open_input(given.input) as lines:
         pairs = read_pairs(lines, given.input)
     of_family = {name: value for name in FAMILY_OPTIONS if (value := getattr(given, name)) is not None}
-    reranker = FlagAutoReranker.from_finetuned(
-        given.model,
-        model_class=given.model_class,
-        use_fp16=given.use_fp16,
-        trust_remote_code=given.trust_remote_code,
-        devices=given.device,
-        batch_size=given.batch_size,
-        query_max_length=given.query_max_length,
-        max_length=given.max_length,
-        normalize=given.normalize,
-        **of_family,
-    )
+    try:
+        reranker = FlagAutoReranker.from_finetuned(
+            given.model,
+            model_class=given.model_class,
+            use_fp16=given.use_fp16,
+            trust_remote_code=given.trust_remote_code,
+            devices=given.device,
+            batch_size=given.batch_size,
+            query_max_length=given.query_max_length,
+            max_length=given.max_length,
+            normalize=given.normalize,
+            **of_family,
+        )
+    except TypeError as error:  # an option that this model's family does not take
+        raise BadArgument(f"{given.model}: {error}") from error
     for scores in by_pair(reranker.compute_score(pairs)):
         print(*scores, sep="\t")
 

@@ -105,6 +105,12 @@ class ModelSettings(BaseModel):
     query_instruction_format: str | None = Field(None, description="Joins instruction and query: {}{}.")
     passage_instruction_for_rerank: str | None = Field(None, description="Put before each passage.")
     passage_instruction_format: str | None = Field(None, description="Joins instruction and passage: {}{}.")
+    prompt: str | None = Field(None, description="Language models: question that follows query and passage.")
+    cutoff_layers: int | None = Field(None, ge=1, description="Layered models: the layer that scores.")
+    compress_layers: list[int] | None = Field(
+        None, description="Lightweight models: layers to compress before."
+    )
+    compress_ratio: int | None = Field(None, ge=1, description="Lightweight models: tokens that become one.")
 
 
 class RerankFile(BaseModel):

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from rerankers import FlagReranker
+from rerankers import FlagReranker, LightWeightFlagLLMReranker
 from rerankers.__main__ import main
 
 PAIRS = [("sort a list", "sort list by key"), ("sort a list", "parse json")]
@@ -30,6 +30,20 @@ def test_score_prints_a_score_a_line_in_order(run, folder):
     expected = FlagReranker(folder, devices="cpu").compute_score(PAIRS)
     printed = run("score", folder, "--device", "cpu", stdin=LINES)
     assert [float(line) for line in printed.splitlines()] == pytest.approx(expected, abs=1e-4)
+
+
+def test_scores_of_several_layers_share_a_line(run, gemma_folder):
+    reranker = LightWeightFlagLLMReranker(gemma_folder, devices="cpu", compress_layers=[2], compress_ratio=2)
+    expected = reranker.compute_score(PAIRS, cutoff_layers=[2, 4], prompt="key?")
+    options = ("--prompt", "key?", "--cutoff_layers", 2, 4, "--compress_layers", 2, "--compress_ratio", 2)
+    printed = run("score", gemma_folder, "--device", "cpu", *options, stdin=LINES)
+    found = [tuple(map(float, line.split("\t"))) for line in printed.splitlines()]
+    assert found == [pytest.approx(scores, abs=1e-4) for scores in zip(*expected, strict=True)]
+
+
+def test_an_option_of_another_family_ends_with_a_sentence(run, bert_folder):
+    with pytest.raises(SystemExit, match="unexpected keyword argument 'prompt'"):
+        run("score", bert_folder, "--prompt", "key?", stdin=LINES)
 
 
 def test_score_reads_a_file(run, bert_folder, tmp_path):
