@@ -10,9 +10,9 @@ from rerankers.auto import (
     RERANKER_CLASS_MAPPING,
     FlagAutoReranker,
     RerankerConfig,
-    RerankerModelClass,
 )
 from rerankers.base import AbsReranker
+from rerankers.detection import RerankerModelClass
 from rerankers.errors import (
     BadArgument,
     BadCheckpoint,

@@ -2,27 +2,22 @@
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from enum import Enum
-from fnmatch import fnmatchcase
 from os import PathLike, fspath
 from pathlib import PurePosixPath
 from typing import Any, Self
 
 from rerankers.base import AbsReranker
+from rerankers.detection import (
+    ADAPTER_CONFIG_FILE,
+    CONFIG_FILE,
+    RerankerModelClass,
+    detect_family,
+    read_json,
+)
 from rerankers.errors import BadArgument, BadCheckpoint
 from rerankers.families.decoder import FlagLLMReranker
 from rerankers.families.encoder import FlagReranker
 from rerankers.families.layered import LayerWiseFlagLLMReranker, LightWeightFlagLLMReranker
-from rerankers.loading import ADAPTER_CONFIG_FILE, CONFIG_FILE, read_json
-
-
-class RerankerModelClass(Enum):
-    """The families of rerankers, by the names that ``model_class`` takes."""
-
-    ENCODER_ONLY_BASE = "encoder-only-base"
-    DECODER_ONLY_BASE = "decoder-only-base"
-    DECODER_ONLY_LAYERWISE = "decoder-only-layerwise"
-    DECODER_ONLY_LIGHTWEIGHT = "decoder-only-lightweight"
 
 
 @dataclass(frozen=True)
@@ -54,39 +49,6 @@ AUTO_RERANKER_MAPPING: dict[str, RerankerConfig] = {
     "jina-reranker-v1-turbo-en": RerankerConfig(RerankerModelClass.ENCODER_ONLY_BASE),
 }
 """The published models, by the last part of their names."""
-
-ARCHITECTURE_FAMILIES = (
-    ("LayerWiseMiniCPMForCausalLM", RerankerModelClass.DECODER_ONLY_LAYERWISE),
-    ("CostWiseGemmaForCausalLM", RerankerModelClass.DECODER_ONLY_LIGHTWEIGHT),
-    ("*ForSequenceClassification", RerankerModelClass.ENCODER_ONLY_BASE),
-    ("*ForMaskedLM", RerankerModelClass.ENCODER_ONLY_BASE),
-    ("*ForCausalLM", RerankerModelClass.DECODER_ONLY_BASE),
-)
-"""What ``architectures`` in config.json tells; the first pattern that fits counts."""
-
-ENCODER_MODEL_TYPES = frozenset(
-    {
-        "albert",
-        "bert",
-        "camembert",
-        "deberta",
-        "deberta-v2",
-        "distilbert",
-        "electra",
-        "ernie",
-        "modernbert",
-        "mpnet",
-        "roberta",
-        "xlm-roberta",
-    }
-)
-"""``model_type`` in config.json of the encoders, for base models without a head (``BertModel``)."""
-
-ADAPTER_TASK_FAMILIES = {
-    "SEQ_CLS": RerankerModelClass.ENCODER_ONLY_BASE,
-    "CAUSAL_LM": RerankerModelClass.DECODER_ONLY_BASE,
-}
-"""What ``task_type`` in adapter_config.json tells."""
 
 
 class FlagAutoReranker:
@@ -121,7 +83,7 @@ class FlagAutoReranker:
         path = fspath(model_name_or_path).rstrip("/") or fspath(model_name_or_path)
         config = AUTO_RERANKER_MAPPING.get(read_name(path)) if model_class is None else None
         if config is None:
-            config = RerankerConfig(detect_family(path) if model_class is None else read_family(model_class))
+            config = RerankerConfig(tell_family(path) if model_class is None else read_family(model_class))
         load = RERANKER_CLASS_MAPPING[config.model_class]
         base_path = find_base(path)
         if base_path is not None:
@@ -147,15 +109,13 @@ def read_family(model_class: str | RerankerModelClass) -> RerankerModelClass:
         ) from None
 
 
-def detect_family(path: str) -> RerankerModelClass:
-    """Tell a model's family from the configuration files in its folder."""
-    config = read_json(path, CONFIG_FILE)
-    adapter = read_json(path, ADAPTER_CONFIG_FILE)
-    family = None
-    if config is not None:
-        family = _detect_from_config(config)
-    elif adapter is not None:
-        family = ADAPTER_TASK_FAMILIES.get(str(adapter.get("task_type")))
+def tell_family(path: str) -> RerankerModelClass:
+    """The family that a model's folder tells.
+
+    Raises:
+        BadArgument: it tells none.
+    """
+    family = detect_family(path)
     if family is None:
         raise BadArgument(
             f"{path!r}: neither its name nor its {CONFIG_FILE} or {ADAPTER_CONFIG_FILE} tells its family; "
@@ -175,14 +135,6 @@ def find_base(path: str) -> str | None:
             f"{path}: the adapter names no base model; load that one, with peft_path={path!r}"
         )
     return base_path
-
-
-def _detect_from_config(config: dict[str, Any]) -> RerankerModelClass | None:
-    for architecture in config.get("architectures") or []:
-        for pattern, family in ARCHITECTURE_FAMILIES:
-            if fnmatchcase(architecture, pattern):
-                return family
-    return RerankerModelClass.ENCODER_ONLY_BASE if config.get("model_type") in ENCODER_MODEL_TYPES else None
 
 
 def _list_families(families: Iterable[RerankerModelClass]) -> str:

@@ -1,6 +1,5 @@
 """How a checkpoint, and an adapter laid over it, become a model with every weight trained."""
 
-import json
 import logging
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
@@ -20,10 +19,9 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
+from rerankers.detection import ADAPTER_CONFIG_FILE, CONFIG_FILE, RerankerModelClass, detect_family, read_json
 from rerankers.errors import BadCheckpoint
 
-CONFIG_FILE = "config.json"
-ADAPTER_CONFIG_FILE = "adapter_config.json"
 ADAPTER_PREFIX = "base_model.model."
 """What peft puts before the names of a model's own weights."""
 
@@ -43,17 +41,36 @@ Loader = Callable[[str, torch.dtype, HubAccess], Loaded]
 
 
 def load_reranker_model(
-    load: Loader, path: str, adapter_path: str | None, dtype: torch.dtype, access: HubAccess
+    family: RerankerModelClass,
+    load: Loader,
+    path: str,
+    adapter_path: str | None,
+    dtype: torch.dtype,
+    access: HubAccess,
 ) -> torch.nn.Module:
     """Load a model whose every weight was trained, its adapter merged into it.
 
     Args:
-        load: ``load_classifier``, or another family's.
+        family: what the model is to be.
+        load: how that family's models are loaded.
 
     Raises:
         BadCheckpoint: a folder or its weights are missing; the weights hold no head, or one with several
-            labels, and the adapter brings none; the adapter belongs to another base model.
+            labels, and the adapter brings none; the adapter belongs to another base model; the model is of
+            another family, which the message names.
     """
+    try:
+        return _load_trained(load, path, adapter_path, dtype, access)
+    except BadCheckpoint as error:
+        found = detect_family(path)
+        if found in (None, family):
+            raise
+        raise BadCheckpoint(f"{error}; its {CONFIG_FILE} says {found.value}, not {family.value}") from error
+
+
+def _load_trained(
+    load: Loader, path: str, adapter_path: str | None, dtype: torch.dtype, access: HubAccess
+) -> torch.nn.Module:
     if adapter_path is None:
         model, unfilled = load(path, dtype, access)
         refuse_unfilled(path, unfilled, brought=())
@@ -170,17 +187,6 @@ def count_positions(model: torch.nn.Module) -> int | None:
             reserved = 0 if module.padding_idx is None else module.padding_idx + 1
             return module.num_embeddings - reserved
     return max_positions
-
-
-def read_json(folder: str, name: str) -> dict[str, Any] | None:
-    """Read a checkpoint's JSON file; None when the folder has none."""
-    file = Path(folder) / name
-    if not file.is_file():
-        return None
-    try:
-        return dict(json.loads(file.read_text(encoding="utf-8")))
-    except ValueError as error:
-        raise BadCheckpoint(f"{file}: is not a JSON object ({error})") from error
 
 
 def _read_adapter(path: str) -> dict[str, torch.Tensor]:

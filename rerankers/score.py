@@ -6,7 +6,8 @@ import sys
 from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 
-from rerankers.auto import FlagAutoReranker, RerankerModelClass
+from rerankers.auto import FlagAutoReranker
+from rerankers.detection import RerankerModelClass
 from rerankers.errors import BadArgument, BadPairs
 from rerankers.sequences import Pair
 

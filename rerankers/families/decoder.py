@@ -8,6 +8,7 @@ from typing import Any, TypedDict, Unpack
 import torch
 
 from rerankers.base import AbsReranker, Instruction, ScoreOptions, choose_dtype
+from rerankers.detection import RerankerModelClass
 from rerankers.loading import (
     HubAccess,
     Loader,
@@ -63,7 +64,7 @@ class PromptReranker(AbsReranker):
     """What the families of language models share: the sequence that they read, and how they are loaded.
 
     Args:
-        load: the family's loader.
+        family, load: see ``load_reranker_model``.
         make_options: the family's options, from those of ``PromptOptions`` by name.
         default_prompt: for a prompt of None.
         needs_bos: see ``PromptEncoder``.
@@ -77,6 +78,7 @@ class PromptReranker(AbsReranker):
         use_fp16: bool,
         use_bf16: bool,
         *,
+        family: RerankerModelClass,
         load: Loader,
         make_options: Callable[..., PromptOptions],
         default_prompt: str,
@@ -113,7 +115,7 @@ class PromptReranker(AbsReranker):
         self.tokenizer = load_prompt_tokenizer(path, access)
         self.tokenizer.padding_side = padding_side
         self.encoder = PromptEncoder(self.tokenizer, needs_bos)
-        model = load_reranker_model(load, path, adapter_path, dtype, access)
+        model = load_reranker_model(family, load, path, adapter_path, dtype, access)
         self.model = model.to(self.device).eval()
 
     def encode_pairs(self, pairs: Sequence[Pair], options: PromptOptions) -> list[Row]:
@@ -148,6 +150,7 @@ class FlagLLMReranker(PromptReranker):
             peft_path,
             use_fp16,
             use_bf16,
+            family=RerankerModelClass.DECODER_ONLY_BASE,
             load=load_language_model,
             make_options=PromptOptions,
             default_prompt=PROMPT,

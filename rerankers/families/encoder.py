@@ -6,8 +6,11 @@ from os import PathLike, fspath
 import torch
 
 from rerankers.base import AbsReranker, Instruction, ScoreOptions, choose_dtype
+from rerankers.detection import RerankerModelClass
 from rerankers.loading import HubAccess, count_positions, load_classifier, load_reranker_model, load_tokenizer
 from rerankers.sequences import Batch, Pair, PairEncoder, Row
+
+ENCODER_ONLY = RerankerModelClass.ENCODER_ONLY_BASE
 
 
 class FlagReranker(AbsReranker):
@@ -57,7 +60,7 @@ class FlagReranker(AbsReranker):
         dtype = choose_dtype(self.device, use_fp16, use_bf16)
         path, adapter_path = fspath(model_name_or_path), fspath(peft_path) if peft_path is not None else None
         self.tokenizer = load_tokenizer(path, access)
-        model = load_reranker_model(load_classifier, path, adapter_path, dtype, access)
+        model = load_reranker_model(ENCODER_ONLY, load_classifier, path, adapter_path, dtype, access)
         self.model = model.to(self.device).eval()
         self.encoder = PairEncoder(self.tokenizer, count_positions(model))
 

@@ -10,6 +10,7 @@ from typing import Any, Unpack
 import torch
 
 from rerankers.base import is_count
+from rerankers.detection import RerankerModelClass
 from rerankers.errors import BadArgument
 from rerankers.families.decoder import PROMPT, PromptArguments, PromptOptions, PromptReranker
 from rerankers.loading import load_native
@@ -151,6 +152,7 @@ class LayerWiseFlagLLMReranker(LayeredFamily):
             peft_path,
             use_fp16,
             use_bf16,
+            family=RerankerModelClass.DECODER_ONLY_LAYERWISE,
             load=load_native(make_minicpm),
             make_options=partial(LayerOptions, cutoff_layers=cutoff_layers),
             default_prompt=PROMPT,
@@ -204,6 +206,7 @@ class LightWeightFlagLLMReranker(LayeredFamily):
             peft_path,
             use_fp16,
             use_bf16,
+            family=RerankerModelClass.DECODER_ONLY_LIGHTWEIGHT,
             load=load_native(partial(make_cost_wise_gemma, caps_attention=caps_attention)),
             make_options=partial(
                 CompressOptions,

@@ -68,7 +68,7 @@ def save_bert():
         config = BertConfig(
             vocab_size=len(tokenizer), max_position_embeddings=64, num_labels=num_labels, **(SIZES | sizes)
         )
-        _spread(model_class(config)).save_pretrained(folder)
+        spread(model_class(config)).save_pretrained(folder)
         return folder
 
     return save
@@ -101,7 +101,7 @@ def xlmr_folder(tmp_path_factory):
     config = XLMRobertaConfig(
         vocab_size=len(tokenizer), max_position_embeddings=66, type_vocab_size=1, num_labels=1, **SIZES
     )
-    _spread(XLMRobertaForSequenceClassification(config)).save_pretrained(folder)
+    spread(XLMRobertaForSequenceClassification(config)).save_pretrained(folder)
     return folder
 
 
@@ -124,7 +124,7 @@ def llama_folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("llama")
     torch.manual_seed(2)
     config = LlamaConfig(vocab_size=_save_language_tokenizer(folder), num_key_value_heads=2, **SIZES)
-    _spread(LlamaForCausalLM(config)).save_pretrained(folder)
+    spread(LlamaForCausalLM(config)).save_pretrained(folder)
     return folder
 
 
@@ -172,7 +172,7 @@ def save_layered(tmp_path_factory):
         (folder / "config.json").write_text(json.dumps(config))
         torch.manual_seed(3)
         make = make_minicpm if config["model_type"] == "minicpm" else make_cost_wise_gemma
-        save_file(_spread(make(config), 3).state_dict(), folder / "model.safetensors")
+        save_file(spread(make(config), 3).state_dict(), folder / "model.safetensors")
         return folder
 
     return save
@@ -199,7 +199,7 @@ def reranker(folder):
     return FlagReranker(folder, devices="cpu")
 
 
-def _spread(model, factor=8):
+def spread(model, factor=8):
     """Make random weights large enough that scores differ visibly."""
     with torch.no_grad():
         for parameter in model.parameters():

@@ -14,7 +14,8 @@ from rerankers import (
     FlagReranker,
     RerankerModelClass,
 )
-from rerankers.auto import detect_family, find_base, read_name
+from rerankers.auto import find_base, read_name
+from rerankers.detection import detect_family
 
 ENCODER = RerankerModelClass.ENCODER_ONLY_BASE
 

@@ -24,6 +24,7 @@ from rerankers import (
     BadCheckpoint,
     FlagAutoReranker,
     FlagLLMReranker,
+    FlagReranker,
     LayerWiseFlagLLMReranker,
     LightWeightFlagLLMReranker,
 )
@@ -367,11 +368,21 @@ def test_a_layered_checkpoint_that_does_not_fit_is_refused(minicpm_folder, tmp_p
         LayerWiseFlagLLMReranker(folder, devices="cpu")
 
 
-def test_a_checkpoint_of_another_family_is_refused(gemma_folder, llama_folder):
-    with pytest.raises(BadCheckpoint, match="expected 'minicpm', found 'cost_wise_gemma'"):
-        LayerWiseFlagLLMReranker(gemma_folder, devices="cpu")
-    with pytest.raises(BadCheckpoint, match="expected 'cost_wise_gemma', found 'llama'"):
-        LightWeightFlagLLMReranker(llama_folder, devices="cpu")
+@pytest.mark.parametrize(
+    ("wanted", "given", "fitting"),
+    [
+        (LayerWiseFlagLLMReranker, "gemma", "decoder-only-lightweight"),
+        (LightWeightFlagLLMReranker, "llama", "decoder-only-base"),
+        (LayerWiseFlagLLMReranker, "bert", "encoder-only-base"),
+        (FlagReranker, "llama", "decoder-only-base"),
+        (FlagReranker, "minicpm", "decoder-only-layerwise"),
+        (FlagLLMReranker, "gemma", "decoder-only-lightweight"),
+        (FlagLLMReranker, "bert", "encoder-only-base"),
+    ],
+)
+def test_a_checkpoint_of_another_family_is_refused_and_named(request, wanted, given, fitting):
+    with pytest.raises(BadCheckpoint, match=f"says {fitting}"):
+        wanted(request.getfixturevalue(f"{given}_folder"), devices="cpu")
 
 
 def test_a_layered_folder_without_weights_is_refused(minicpm_folder, tmp_path):
