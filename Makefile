@@ -25,8 +25,9 @@ format: $(READY)
 	@$(BIN)/ruff check --quiet --fix .
 	@$(BIN)/ruff format --quiet .
 
-bench: $(READY)  ## prints a table and the machine, appends it to docs/benchmarks.md
+bench: $(READY)  ## prints tables and the machine, appends them to docs/benchmarks.md; the peers get an environment of their own
 	@$(BIN)/python -m benchmarks
+	@$(BIN)/python -m benchmarks.rerankers
 
 docs: $(READY)  ## checks every link and runs every example of README.md and docs/
 	@$(BIN)/python -m pytest --quiet tests/test_docs.py

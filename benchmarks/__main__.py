@@ -1,12 +1,9 @@
 """Starts the product as the demo does, measures it, prints a table and appends it to docs/benchmarks.md."""
 
-import datetime
-import os
 import sys
-from collections.abc import Sequence
 
-from benchmarks.measures import Row, measure_pairs, measure_pass_through, measure_plugin, measure_search
-from benchmarks.timing import describe_machine
+from benchmarks.measures import measure_pairs, measure_pass_through, measure_plugin, measure_search
+from benchmarks.report import append_report
 from demo import settings
 from demo.errors import DemoError
 from demo.judged import read_judgments
@@ -14,7 +11,6 @@ from demo.processes import Plan
 from demo.run import run
 from demo.story import prepare
 
-REPORT = settings.ROOT / "docs" / "benchmarks.md"
 STATE = settings.ROOT / "var" / "benchmarks"
 
 
@@ -37,24 +33,7 @@ def measure(plan: Plan) -> None:
         *measure_pairs(plan.cluster_url, queries),
         *measure_plugin(plan.cluster_url, queries[0]),
     ]
-    report = write_report(rows)
-    print(report)
-    with REPORT.open("a", encoding="utf-8") as file:
-        file.write("\n" + report)
-
-
-def write_report(rows: Sequence[Row]) -> str:
-    today = datetime.datetime.now(datetime.UTC).date()
-    load = ", ".join(f"{value:.1f}" for value in os.getloadavg())
-    lines = [
-        f"## {today}",
-        "",
-        f"{describe_machine()}; load averages {load}.",
-        "",
-        "| what | figure |",
-        "|---|---|",
-    ]
-    return "\n".join([*lines, *(f"| {what} | {figure} |" for what, figure in rows)]) + "\n"
+    print(append_report("the product", rows))
 
 
 if __name__ == "__main__":

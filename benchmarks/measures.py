@@ -8,11 +8,10 @@ from http.client import HTTPConnection
 from typing import Any
 from urllib.parse import urlsplit
 
+from benchmarks.report import Row
 from benchmarks.timing import take_turns
 from demo import settings
 from search_plugin import FirstStage, Plan, Policy, SearchRequest, merge, plan_search, read_passages
-
-Row = tuple[str, str]
 
 PASSED_ROUNDS, PASSED_WARM_UP = 1000, 50
 SEARCH_ROUNDS, SEARCH_WARM_UP = 40, 3
