@@ -19,6 +19,7 @@ from rerankers.errors import (
     BadPairs,
     BadScore,
     BadTrainingFile,
+    DeviceDied,
     RerankerError,
 )
 from rerankers.families.decoder import FlagLLMReranker
@@ -34,6 +35,7 @@ __all__ = [
     "BadPairs",
     "BadScore",
     "BadTrainingFile",
+    "DeviceDied",
     "FlagAutoReranker",
     "FlagLLMReranker",
     "FlagReranker",

@@ -1,7 +1,7 @@
 """Which class runs a model: by the name it was published under, else by what its folder says about itself."""
 
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
 from os import PathLike, fspath
 from pathlib import PurePosixPath
 from typing import Any, Self
@@ -22,10 +22,29 @@ from rerankers.families.layered import LayerWiseFlagLLMReranker, LightWeightFlag
 
 @dataclass(frozen=True)
 class RerankerConfig:
-    """How a published model is loaded."""
+    """How a published model is loaded; ``arguments`` are the constructor's, where the caller gives none."""
 
     model_class: RerankerModelClass
     trust_remote_code: bool = False
+    arguments: Mapping[str, Any] = field(default_factory=dict)
+
+
+QWEN3_FORMAT: Mapping[str, Any] = {
+    "query_instruction_for_rerank": (
+        "Given a web search query, retrieve relevant passages that answer the query"
+    ),
+    "query_instruction_format": (
+        "<|im_start|>system\nJudge whether the Document meets the requirements based on the Query and the "
+        'Instruct provided. Note that the answer can only be "yes" or "no".<|im_end|>\n'
+        "<|im_start|>user\n<Instruct>: {}\n<Query>: {}\n"
+    ),
+    "passage_instruction_for_rerank": "",
+    "passage_instruction_format": "<Document>: {}{}",
+    "prompt": "<|im_end|>\n<|im_start|>assistant\n<think>\n\n</think>\n\n",
+    "separator": "",
+    "answers": ("yes", "no"),
+}
+"""What Qwen3-Reranker and its kin are asked; as their publishers run them, scores are normalized."""
 
 
 RERANKER_CLASS_MAPPING: dict[RerankerModelClass, Callable[..., AbsReranker]] = {
@@ -47,6 +66,10 @@ AUTO_RERANKER_MAPPING: dict[str, RerankerConfig] = {
     "gte-multilingual-reranker-base": RerankerConfig(RerankerModelClass.ENCODER_ONLY_BASE),
     "bce-reranker-base_v1": RerankerConfig(RerankerModelClass.ENCODER_ONLY_BASE),
     "jina-reranker-v1-turbo-en": RerankerConfig(RerankerModelClass.ENCODER_ONLY_BASE),
+    **{
+        f"Qwen3-Reranker-{size}": RerankerConfig(RerankerModelClass.DECODER_ONLY_BASE, arguments=QWEN3_FORMAT)
+        for size in ("0.6B", "4B", "8B")
+    },
 }
 """The published models, by the last part of their names."""
 
@@ -90,7 +113,8 @@ class FlagAutoReranker:
             path, kwargs = base_path, {"peft_path": path} | kwargs
         if trust_remote_code is None:
             trust_remote_code = config.trust_remote_code
-        return load(path, use_fp16=use_fp16, trust_remote_code=trust_remote_code, **kwargs)
+        arguments = {**config.arguments, **kwargs}
+        return load(path, use_fp16=use_fp16, trust_remote_code=trust_remote_code, **arguments)
 
 
 def read_name(path: str) -> str:

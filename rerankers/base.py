@@ -9,8 +9,16 @@ from typing import Any, Self, overload
 import torch
 from transformers import PreTrainedTokenizerBase
 
+from rerankers.devices import (
+    Devices,
+    choose_devices,
+    default_token_budget,
+    is_out_of_memory,
+    refuse_missing_device,
+)
 from rerankers.errors import BadArgument, BadPairs, BadScore
-from rerankers.sequences import Batch, Limits, Pair, Row, count_fitting, default_token_budget, pad_rows
+from rerankers.pool import DevicePool, LoadModel
+from rerankers.sequences import Batch, Limits, Pair, Row, count_fitting, pad_rows, split_rows
 
 logger = logging.getLogger(__name__)
 
@@ -74,33 +82,67 @@ class ScoreOptions:
 class AbsReranker(ABC):
     """A model that scores (query, passage) pairs. Many threads may call ``compute_score`` of one reranker.
 
-    A family says how its model and tokenizer are loaded (its constructor), how pairs become rows of ids
-    (``encode_pairs``) and how the model scores a batch of rows (``score_batch``).
+    A family says how its tokenizer and model are loaded (its constructor, which calls ``_take_model``), how
+    pairs become rows of ids (``encode_pairs``) and how the model scores a batch of rows (``score_batch``).
 
     Args:
         query_instruction: put before every query.
         passage_instruction: put before every passage.
+        devices: where to run; on several, batches go to whichever is free.
         options: what a call of ``compute_score`` goes by that says nothing else.
     """
 
     model: torch.nn.Module
+    """On the device; where there are several it has no weights, since each device's process has its own."""
     tokenizer: PreTrainedTokenizerBase
 
     def __init__(
         self,
         query_instruction: Instruction,
         passage_instruction: Instruction,
-        devices: str | int | Sequence[str | int] | None,
+        devices: Devices,
         options: ScoreOptions,
     ) -> None:
-        self.device = choose_device(devices)
+        self.devices = choose_devices(devices)
         self._instructions = (query_instruction, passage_instruction)
         self._defaults = options
-        self._token_budget = default_token_budget(self.device)
+        self._token_budget = default_token_budget(self.devices[0])
+        self._pool: DevicePool | None = None
+
+    def _take_model(self, load: LoadModel) -> None:
+        """Load the model onto the one device, or have each device's process load its own."""
+        if len(self.devices) == 1:
+            self.open_on(self.devices[0], load)
+            return
+        self.model = load().to("meta")
+        self._pool = DevicePool(self, load, self.devices)
+
+    def open_on(self, device: torch.device, load: LoadModel) -> None:
+        """Load the model onto a device.
+
+        Raises:
+            BadArgument: the device is not there.
+            BadCheckpoint: the model can't be loaded.
+        """
+        refuse_missing_device(device)
+        self.device = device
+        self.model = self.adapt_model(load().eval()).to(device)
+
+    def adapt_model(self, model: torch.nn.Module) -> torch.nn.Module:
+        """What a family does to a loaded model before it scores on ``self.device``."""
+        return model
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Without model and processes, which another process has no use for."""
+        return {name: value for name, value in vars(self).items() if name not in ("model", "_pool")}
 
     @abstractmethod
     def encode_pairs(self, pairs: Sequence[Pair], options: Any) -> list[Row]:
         """Turn P pairs, instructions applied, into P rows of ids, in order."""
+
+    def make_batch(self, rows: Sequence[Row]) -> Batch:
+        """Put B rows together as the model reads them; filled up to the longest, for most."""
+        return pad_rows(rows, self.tokenizer.pad_token_id, self.tokenizer.padding_side)
 
     @abstractmethod
     def score_batch(self, batch: Batch, options: Any) -> torch.Tensor:
@@ -143,8 +185,8 @@ class AbsReranker(ABC):
             return [[]]
         distinct = list(dict.fromkeys(pairs))
         rows = self.encode_pairs([self._instruct(pair) for pair in distinct], options)
-        logits = dict(zip(distinct, self._score_rows(rows, options), strict=True))
-        scores = torch.stack([logits[pair] for pair in pairs], dim=1).double()  # (K, P)
+        place = {pair: i for i, pair in enumerate(distinct)}
+        scores = self._score_rows(rows, options)[:, [place[pair] for pair in pairs]].double()  # (K, P)
         _refuse_no_number(scores, pairs)
         return list((scores.sigmoid() if options.normalize else scores).tolist())
 
@@ -152,30 +194,38 @@ class AbsReranker(ABC):
         for_query, for_passage = self._instructions
         return for_query.apply(pair[0]), for_passage.apply(pair[1])
 
-    def _score_rows(self, rows: Sequence[Row], options: ScoreOptions) -> list[torch.Tensor]:
-        """Score rows in batches of like length, the longest first so that memory runs out early or never.
-
-        Returns:
-            For each row its logits (K,).
-        """
+    def _score_rows(self, rows: Sequence[Row], options: ScoreOptions) -> torch.Tensor:
+        """The logits (K, P) of P rows; batches have rows of like length."""
         order = sorted(range(len(rows)), key=lambda i: -len(rows[i]["input_ids"]))
-        scores = [torch.empty(0)] * len(rows)
+        longest_first = [rows[i] for i in order]
+        if self._pool is None:
+            found = self.score_sorted(longest_first, options)
+        else:
+            batches = split_rows(longest_first, self._token_budget, options.batch_size)
+            found = self._pool.score(batches, options)
+        scores = torch.empty_like(found)
+        scores[:, order] = found
+        return scores
+
+    def score_sorted(self, rows: Sequence[Row], options: ScoreOptions) -> torch.Tensor:
+        """The logits (K, P) of P rows, the longest first, so that memory runs out early or never."""
+        scores = []
         start = 0
-        while start < len(order):
-            longest = len(rows[order[start]]["input_ids"])
-            batch = order[start : start + count_fitting(longest, self._token_budget, options.batch_size)]
-            found = self._try_batch([rows[i] for i in batch], options)
+        while start < len(rows):
+            longest = len(rows[start]["input_ids"])
+            n_rows = count_fitting(longest, self._token_budget, options.batch_size)
+            batch = rows[start : start + n_rows]
+            found = self._try_batch(batch, options)
             if found is None:
                 self._shrink_budget(longest * len(batch))
                 continue
-            for i, score in zip(batch, found.unbind(1), strict=True):
-                scores[i] = score
+            scores.append(found)
             start += len(batch)
-        return scores
+        return torch.cat(scores, dim=1)
 
     def _try_batch(self, rows: Sequence[Row], options: ScoreOptions) -> torch.Tensor | None:
         """The logits (K, B) of one batch; None when it needs too much memory and could be smaller."""
-        batch = pad_rows(rows, self.tokenizer.pad_token_id, self.tokenizer.padding_side)
+        batch = self.make_batch(rows)
         try:
             with torch.inference_mode():
                 on_device = {name: column.to(self.device) for name, column in batch.items()}
@@ -208,44 +258,9 @@ def read_pairs(given: Any) -> tuple[list[Pair], bool]:
     return [_clean(element) for element in elements], False
 
 
-def choose_device(devices: str | int | Sequence[str | int] | None) -> torch.device:
-    """The one device to run on; None is the first GPU, else Apple's, else the CPU."""
-    if devices is None:
-        return torch.device(
-            "cuda:0" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
-        )
-    wanted = [devices] if isinstance(devices, str | int) else list(devices)
-    if len(wanted) != 1:
-        raise BadArgument(f"devices: one device, found {len(wanted)}; more than one is not supported yet")
-    name = f"cuda:{wanted[0]}" if isinstance(wanted[0], int) else wanted[0]
-    try:
-        return torch.device(name)
-    except (RuntimeError, TypeError) as error:
-        raise BadArgument(f"devices: {name!r} is no device ({error})") from error
-
-
-def choose_dtype(device: torch.device, use_fp16: bool, use_bf16: bool) -> torch.dtype:
-    """The precision of the weights: half only where it is asked for and, for fp16, where it is not a CPU."""
-    if use_fp16 and use_bf16:
-        raise BadArgument("use_fp16, use_bf16: choose one of them")
-    if use_bf16:
-        return torch.bfloat16
-    return torch.float16 if use_fp16 and device.type != "cpu" else torch.float32
-
-
 def is_count(value: object) -> bool:
     """Is this a whole number of at least 1?"""
     return isinstance(value, int) and not isinstance(value, bool) and value >= 1
-
-
-def is_out_of_memory(error: RuntimeError) -> bool:
-    """CUDA has a class for it; the CPU's and Apple's allocators only say so."""
-    said = str(error)
-    return (
-        isinstance(error, torch.OutOfMemoryError)
-        or "out of memory" in said
-        or "can't allocate memory" in said
-    )
 
 
 def _is_pair(element: Any) -> bool:

@@ -21,5 +21,9 @@ class BadScore(RerankerError, ArithmeticError):
     """The model gave a pair something that is no number (its weights or its precision are at fault)."""
 
 
+class DeviceDied(RerankerError, RuntimeError):
+    """The process of one of several devices ended; the call is lost, the next one starts another."""
+
+
 class BadTrainingFile(RerankerError, ValueError):
     """A line of a training file can't be used (names file and line)."""

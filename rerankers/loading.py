@@ -38,6 +38,8 @@ Loaded = tuple[torch.nn.Module, dict[str, str]]
 """A model, and the name of every weight that its checkpoint did not fill, with the reason."""
 Loader = Callable[[str, torch.dtype, HubAccess], Loaded]
 """Loads the model in a folder, or of that name on the hub, with weights of that precision."""
+MakeModel = Callable[[dict[str, Any]], torch.nn.Module]
+"""Builds a model for what its config.json says."""
 
 
 def load_reranker_model(
@@ -116,22 +118,16 @@ def _load(
     return model, unfilled
 
 
-def load_native(make: Callable[[dict[str, Any]], torch.nn.Module]) -> Loader:
-    """The loader of a model of ours, which ``make`` builds from config.json, or refuses by a ValueError."""
-
-    def load(path: str, dtype: torch.dtype, access: HubAccess) -> Loaded:
-        _refuse_missing_folder(path)
-        with _translate_load_errors(path):
-            folder = path if Path(path).is_dir() else _fetch(path, access)
-            with torch.device("meta"):
-                model = make(read_json(folder, CONFIG_FILE) or {}).to(dtype)
-            model.to_empty(device="cpu")
-            report: Any = load_torch_model(
-                model, folder, safe=False
-            )  # safetensors or, without code in it, .bin
-        return model, dict.fromkeys(report.missing_keys, "is not in the checkpoint")
-
-    return load
+def load_native(make: MakeModel, path: str, dtype: torch.dtype, access: HubAccess) -> Loaded:
+    """Load a model of ours, which ``make`` builds from config.json, or refuses by a ValueError."""
+    _refuse_missing_folder(path)
+    with _translate_load_errors(path):
+        folder = path if Path(path).is_dir() else _fetch(path, access)
+        with torch.device("meta"):
+            model = make(read_json(folder, CONFIG_FILE) or {}).to(dtype)
+        model.to_empty(device="cpu")
+        report: Any = load_torch_model(model, folder, safe=False)  # safetensors or, without code in it, .bin
+    return model, dict.fromkeys(report.missing_keys, "is not in the checkpoint")
 
 
 def _fetch(name: str, access: HubAccess) -> str:

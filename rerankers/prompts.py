@@ -17,13 +17,16 @@ class PromptEncoder:
     Args:
         tokenizer: one that cuts and pads nothing by itself.
         needs_bos: put the beginning-of-sequence token first even if it is also the padding.
+        separator: what stands between the three.
     """
 
-    def __init__(self, tokenizer: PreTrainedTokenizerBase, needs_bos: bool) -> None:
+    def __init__(
+        self, tokenizer: PreTrainedTokenizerBase, needs_bos: bool, separator: str = SEPARATOR
+    ) -> None:
         self._tokenizer = tokenizer
         bos = tokenizer.bos_token_id
         self._before = [bos] if bos is not None and (needs_bos or bos != tokenizer.pad_token_id) else []
-        self._separator = self._tokenize_one(SEPARATOR)
+        self._separator = self._tokenize_one(separator)
 
     def encode(self, pairs: Sequence[Pair], limits: Limits, prompt: str) -> list[Row]:
         """Encode P pairs, in order.

@@ -130,6 +130,13 @@ def pad_rows(rows: Sequence[Row], pad_token_id: int, padding_side: str = "right"
     return batch
 
 
+def pack_rows(rows: Sequence[Row]) -> Batch:
+    """Lay B rows end to end in tensors (N,), N the sum of their ``lengths`` (B,)."""
+    batch = {name: torch.tensor([number for row in rows for number in row[name]]) for name in rows[0]}
+    batch["lengths"] = torch.tensor([len(row["input_ids"]) for row in rows])
+    return batch
+
+
 def _pad(columns: Iterable[list[int]], value: int, side: str) -> torch.Tensor:
     return pad_sequence(
         [torch.tensor(column) for column in columns], batch_first=True, padding_value=value, padding_side=side
@@ -141,6 +148,12 @@ def count_fitting(longest_tokens: int, token_budget: int, batch_size: int) -> in
     return max(1, min(batch_size, token_budget // longest_tokens))
 
 
-def default_token_budget(device: torch.device) -> int:
-    """How many padded tokens a forward pass holds: what a CPU's caches like, else 128 sequences of 512."""
-    return 2048 if device.type == "cpu" else 65536
+def split_rows(rows: Sequence[Row], token_budget: int, batch_size: int) -> list[Sequence[Row]]:
+    """Cut rows, the longest first, into batches that each are within budget and size."""
+    batches = []
+    start = 0
+    while start < len(rows):
+        end = start + count_fitting(len(rows[start]["input_ids"]), token_budget, batch_size)
+        batches.append(rows[start:end])
+        start = end
+    return batches

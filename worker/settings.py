@@ -95,7 +95,9 @@ class ModelSettings(BaseModel):
     )
     use_fp16: bool | None = Field(None, description="Compute in half precision (GPU only).")
     use_bf16: bool | None = Field(None, description="Compute in bfloat16.")
-    devices: str | list[str] | None = Field(None, description='For example "cuda:0"; default all there are.')
+    devices: str | list[str] | None = Field(
+        None, description='For example "cuda:0", or several; default all GPUs.'
+    )
     max_length: int | None = Field(
         None, ge=16, description="Tokens a pair may have; passages are cut to fit."
     )
@@ -106,6 +108,12 @@ class ModelSettings(BaseModel):
     passage_instruction_for_rerank: str | None = Field(None, description="Put before each passage.")
     passage_instruction_format: str | None = Field(None, description="Joins instruction and passage: {}{}.")
     prompt: str | None = Field(None, description="Language models: question that follows query and passage.")
+    separator: str | None = Field(
+        None, description="Decoder-only models: between query, passage and prompt; default a new line."
+    )
+    answers: list[str] | None = Field(
+        None, description='Decoder-only models: whose logit scores, and whose is taken off; default ["Yes"].'
+    )
     cutoff_layers: int | None = Field(None, ge=1, description="Layered models: the layer that scores.")
     compress_layers: list[int] | None = Field(
         None, description="Lightweight models: layers to compress before."

@@ -2,13 +2,16 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from os import PathLike, fspath
 from typing import Any, TypedDict, Unpack
 
 import torch
 
-from rerankers.base import AbsReranker, Instruction, ScoreOptions, choose_dtype
+from rerankers.base import AbsReranker, Instruction, ScoreOptions
 from rerankers.detection import RerankerModelClass
+from rerankers.devices import Devices, choose_dtype
+from rerankers.errors import BadArgument
 from rerankers.loading import (
     HubAccess,
     Loader,
@@ -16,7 +19,7 @@ from rerankers.loading import (
     load_prompt_tokenizer,
     load_reranker_model,
 )
-from rerankers.prompts import PromptEncoder
+from rerankers.prompts import SEPARATOR, PromptEncoder
 from rerankers.sequences import Batch, Pair, Row, tokenize
 
 PROMPT = (
@@ -41,7 +44,7 @@ class PromptArguments(TypedDict, total=False):
         query_instruction_format, passage_instruction_format: ``"{}{}"``; joins instruction and text.
         cache_dir: where files from the hub are kept.
         trust_remote_code: False; run code that the model brings along.
-        devices: see ``choose_device``.
+        devices: see ``Devices``.
         prompt: the question that follows query and passage; None is the family's own.
         batch_size, query_max_length, max_length, normalize: see ``ScoreOptions``.
     """
@@ -52,7 +55,7 @@ class PromptArguments(TypedDict, total=False):
     passage_instruction_format: str
     cache_dir: str | None
     trust_remote_code: bool
-    devices: str | int | Sequence[str | int] | None
+    devices: Devices
     prompt: str | None
     batch_size: int
     query_max_length: int | None
@@ -67,7 +70,7 @@ class PromptReranker(AbsReranker):
         family, load: see ``load_reranker_model``.
         make_options: the family's options, from those of ``PromptOptions`` by name.
         default_prompt: for a prompt of None.
-        needs_bos: see ``PromptEncoder``.
+        needs_bos, separator: see ``PromptEncoder``.
         padding_side: on which side the family's model wants short rows filled up.
     """
 
@@ -83,6 +86,7 @@ class PromptReranker(AbsReranker):
         make_options: Callable[..., PromptOptions],
         default_prompt: str,
         needs_bos: bool,
+        separator: str = SEPARATOR,
         padding_side: str,
         query_instruction_for_rerank: str | None = "A: ",
         query_instruction_format: str = "{}{}",
@@ -90,7 +94,7 @@ class PromptReranker(AbsReranker):
         passage_instruction_format: str = "{}{}",
         cache_dir: str | None = None,
         trust_remote_code: bool = False,
-        devices: str | int | Sequence[str | int] | None = None,
+        devices: Devices = None,
         prompt: str | None = None,
         batch_size: int = 128,
         query_max_length: int | None = None,
@@ -110,13 +114,12 @@ class PromptReranker(AbsReranker):
             ),
         )
         access = HubAccess(trust_remote_code, cache_dir)
-        dtype = choose_dtype(self.device, use_fp16, use_bf16)
+        dtype = choose_dtype(self.devices, use_fp16, use_bf16)
         path, adapter_path = fspath(model_name_or_path), fspath(peft_path) if peft_path is not None else None
         self.tokenizer = load_prompt_tokenizer(path, access)
         self.tokenizer.padding_side = padding_side
-        self.encoder = PromptEncoder(self.tokenizer, needs_bos)
-        model = load_reranker_model(family, load, path, adapter_path, dtype, access)
-        self.model = model.to(self.device).eval()
+        self.encoder = PromptEncoder(self.tokenizer, needs_bos, separator)
+        self._take_model(partial(load_reranker_model, family, load, path, adapter_path, dtype, access))
 
     def encode_pairs(self, pairs: Sequence[Pair], options: PromptOptions) -> list[Row]:
         return self.encoder.encode(pairs, options.limits, options.prompt)
@@ -125,11 +128,17 @@ class PromptReranker(AbsReranker):
 class FlagLLMReranker(PromptReranker):
     """A decoder-only reranker: the score is the logit of ``Yes`` as the next word after the prompt.
 
+    Other language models of this kind differ in what they are asked and in their answers' words, for example
+    those of ``QWEN3_FORMAT`` in `rerankers.auto`.
+
     Args:
         model_name_or_path: folder (or hub name) of the model.
         peft_path: folder of an adapter made for that model; merged into it.
         use_fp16: half precision, where the device is not a CPU.
         use_bf16: half precision with the range of fp32, on any device.
+        separator: what stands between query, passage and prompt.
+        answers: the word whose logit is the score; with a second word, minus that one's logit, so that a
+            normalized score is the first one's share of the two.
         **arguments: see ``PromptArguments``.
 
     Raises:
@@ -143,8 +152,14 @@ class FlagLLMReranker(PromptReranker):
         peft_path: str | PathLike[str] | None = None,
         use_fp16: bool = False,
         use_bf16: bool = False,
+        *,
+        separator: str = SEPARATOR,
+        answers: Sequence[str] = (ANSWER,),
         **arguments: Unpack[PromptArguments],
     ) -> None:
+        if isinstance(answers, str) or len(answers) not in (1, 2):
+            raise BadArgument(f"answers: expected one word or two, as a list, found {answers!r}")
+        self.answers = tuple(answers)
         super().__init__(
             model_name_or_path,
             peft_path,
@@ -155,10 +170,14 @@ class FlagLLMReranker(PromptReranker):
             make_options=PromptOptions,
             default_prompt=PROMPT,
             needs_bos=False,
+            separator=separator,
             padding_side="left",  # the last column is everybody's last token
             **arguments,
         )
-        _keep_one_word(self.model, tokenize(self.tokenizer, [ANSWER])[ANSWER][0])
+
+    def adapt_model(self, model: torch.nn.Module) -> torch.nn.Module:
+        ids = tokenize(self.tokenizer, self.answers, max_tokens=1)
+        return _keep_words(model, [word_id for answer in self.answers for word_id in ids[answer]])
 
     def score_batch(self, batch: Batch, options: PromptOptions) -> torch.Tensor:
         output = self.model(
@@ -167,19 +186,22 @@ class FlagLLMReranker(PromptReranker):
             logits_to_keep=1,
             use_cache=False,
         )
-        logits: torch.Tensor = output.logits  # (B, 1, 1)
-        return logits.view(1, -1)
+        first, *second = output.logits[:, 0].unbind(1)  # (B,) each
+        score: torch.Tensor = first - second[0] if second else first
+        return score[None]
 
 
-def _keep_one_word(model: Any, word_id: int) -> None:
-    """Cut the head down to one word's row: of a vocabulary of 256,000 logits one is needed.
+def _keep_words(model: Any, word_ids: Sequence[int]) -> torch.nn.Module:
+    """Cut the head down to the rows of a word or two: the other logits of a large vocabulary are not needed.
 
     The model's own forward still does to it what it does to all logits, such as soft-capping.
     """
     head = model.get_output_embeddings()
-    kept = torch.nn.Linear(head.in_features, 1, bias=head.bias is not None).to(head.weight)
+    kept = torch.nn.Linear(head.in_features, len(word_ids), bias=head.bias is not None).to(head.weight)
     with torch.no_grad():
-        kept.weight.copy_(head.weight[word_id : word_id + 1])
+        kept.weight.copy_(head.weight[word_ids])
         if head.bias is not None:
-            kept.bias.copy_(head.bias[word_id : word_id + 1])
+            kept.bias.copy_(head.bias[word_ids])
     model.set_output_embeddings(kept)
+    adapted: torch.nn.Module = model
+    return adapted

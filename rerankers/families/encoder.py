@@ -1,14 +1,17 @@
 """The encoder-only family: BERT-like models with a head of one label, and adapters for them."""
 
 from collections.abc import Sequence
+from functools import partial
 from os import PathLike, fspath
 
 import torch
 
-from rerankers.base import AbsReranker, Instruction, ScoreOptions, choose_dtype
+from rerankers.base import AbsReranker, Instruction, ScoreOptions
 from rerankers.detection import RerankerModelClass
+from rerankers.devices import Devices, choose_dtype
 from rerankers.loading import HubAccess, count_positions, load_classifier, load_reranker_model, load_tokenizer
-from rerankers.sequences import Batch, Pair, PairEncoder, Row
+from rerankers.models.packed import PackedEncoder, can_pack
+from rerankers.sequences import Batch, Pair, PairEncoder, Row, pack_rows
 
 ENCODER_ONLY = RerankerModelClass.ENCODER_ONLY_BASE
 
@@ -39,7 +42,7 @@ class FlagReranker(AbsReranker):
         query_instruction_format: str = "{}{}",
         passage_instruction_for_rerank: str | None = None,
         passage_instruction_format: str = "{}{}",
-        devices: str | int | Sequence[str | int] | None = None,
+        devices: Devices = None,
         batch_size: int = 128,
         query_max_length: int | None = None,
         max_length: int = 512,
@@ -57,15 +60,23 @@ class FlagReranker(AbsReranker):
             ScoreOptions(batch_size, query_max_length, max_length, normalize),
         )
         access = HubAccess(trust_remote_code, cache_dir)
-        dtype = choose_dtype(self.device, use_fp16, use_bf16)
+        dtype = choose_dtype(self.devices, use_fp16, use_bf16)
         path, adapter_path = fspath(model_name_or_path), fspath(peft_path) if peft_path is not None else None
         self.tokenizer = load_tokenizer(path, access)
-        model = load_reranker_model(ENCODER_ONLY, load_classifier, path, adapter_path, dtype, access)
-        self.model = model.to(self.device).eval()
-        self.encoder = PairEncoder(self.tokenizer, count_positions(model))
+        self._take_model(
+            partial(load_reranker_model, ENCODER_ONLY, load_classifier, path, adapter_path, dtype, access)
+        )
+        self.encoder = PairEncoder(self.tokenizer, count_positions(self.model))
+
+    def adapt_model(self, model: torch.nn.Module) -> torch.nn.Module:
+        self._is_packed = self.device.type == "cpu" and can_pack(model)
+        return PackedEncoder(model) if self._is_packed else model
 
     def encode_pairs(self, pairs: Sequence[Pair], options: ScoreOptions) -> list[Row]:
         return self.encoder.encode(pairs, options.limits)
+
+    def make_batch(self, rows: Sequence[Row]) -> Batch:
+        return pack_rows(rows) if self._is_packed else super().make_batch(rows)
 
     def score_batch(self, batch: Batch, options: ScoreOptions) -> torch.Tensor:
         logits: torch.Tensor = self.model(**batch).logits  # (B, 1)

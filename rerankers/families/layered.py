@@ -153,7 +153,7 @@ class LayerWiseFlagLLMReranker(LayeredFamily):
             use_fp16,
             use_bf16,
             family=RerankerModelClass.DECODER_ONLY_LAYERWISE,
-            load=load_native(make_minicpm),
+            load=partial(load_native, make_minicpm),
             make_options=partial(LayerOptions, cutoff_layers=cutoff_layers),
             default_prompt=PROMPT,
             needs_bos=True,
@@ -207,7 +207,7 @@ class LightWeightFlagLLMReranker(LayeredFamily):
             use_fp16,
             use_bf16,
             family=RerankerModelClass.DECODER_ONLY_LIGHTWEIGHT,
-            load=load_native(partial(make_cost_wise_gemma, caps_attention=caps_attention)),
+            load=partial(load_native, partial(make_cost_wise_gemma, caps_attention=caps_attention)),
             make_options=partial(
                 CompressOptions,
                 cutoff_layers=cutoff_layers,

@@ -8,12 +8,13 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from transformers import PreTrainedModel, set_seed
 
+from rerankers.devices import default_token_budget
 from rerankers.errors import BadArgument
 from rerankers.finetune.arguments import DataOptions, ModelOptions, TrainingOptions, build_parser
 from rerankers.finetune.groups import GroupCollator, GroupDataset, read_rows
 from rerankers.finetune.trainer import GroupTrainer
 from rerankers.loading import HubAccess, count_positions, load_classifier, load_tokenizer, refuse_unfilled
-from rerankers.sequences import Limits, PairEncoder, default_token_budget
+from rerankers.sequences import Limits, PairEncoder
 
 ADAPTER_FILE = "adapter_model.safetensors"
 

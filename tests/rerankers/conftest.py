@@ -1,6 +1,7 @@
 """Tiny rerankers with random weights, made on the spot, and the recorded scores where they are at hand."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,8 @@ from transformers import (
     BertForSequenceClassification,
     BertModel,
     BertTokenizer,
+    DistilBertConfig,
+    DistilBertForSequenceClassification,
     LlamaConfig,
     LlamaForCausalLM,
     PreTrainedTokenizerFast,
@@ -188,7 +191,21 @@ def gemma_folder(save_layered):
     return save_layered(COST_WISE_GEMMA)
 
 
-@pytest.fixture(params=["bert", "xlmr"])
+@pytest.fixture(scope="session")
+def distilbert_folder(tmp_path_factory, bert_folder):
+    """An encoder that is scored with padding, unlike the others."""
+    folder = tmp_path_factory.mktemp("distilbert")
+    for file in bert_folder.glob("*token*"):
+        shutil.copy(file, folder)
+    torch.manual_seed(0)
+    vocab_size = json.loads((bert_folder / "config.json").read_text())["vocab_size"]
+    sizes = {"dim": 32, "n_layers": 2, "n_heads": 4, "hidden_dim": 48, "max_position_embeddings": 64}
+    config = DistilBertConfig(vocab_size=vocab_size, num_labels=1, **sizes)
+    spread(DistilBertForSequenceClassification(config)).save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(params=["bert", "xlmr", "distilbert"])
 def folder(request):
     """Each kind of tiny reranker in turn."""
     return request.getfixturevalue(f"{request.param}_folder")

@@ -7,6 +7,7 @@ from transformers import (
     AlbertConfig,
     AutoModelForSequenceClassification,
     BertConfig,
+    CamembertConfig,
     DebertaV2Config,
     DistilBertConfig,
     ElectraConfig,
@@ -24,6 +25,8 @@ IDS = {token: place for place, token in enumerate(SPECIAL.values())}
 CONFIGS = {
     "bert": (BertConfig, {}),
     "electra": (ElectraConfig, {"embedding_size": 32}),
+    "electra, narrow embeddings": (ElectraConfig, {"embedding_size": 16}),
+    "camembert": (CamembertConfig, {}),
     "deberta-v2": (DebertaV2Config, {"relative_attention": True, "position_buckets": 8}),
     "modernbert": (ModernBertConfig, {"cls_token_id": 2, "sep_token_id": 3}),
     "roberta": (RobertaConfig, {}),
@@ -31,7 +34,12 @@ CONFIGS = {
     "albert": (AlbertConfig, {"embedding_size": 16}),
     "distilbert": (DistilBertConfig, {"dim": 32, "n_layers": 2, "n_heads": 4, "hidden_dim": 48}),
 }
-PAIRS = [("sort list", "tree path"), ("delete", "a folder and all its files remove tree"), ("json", "")]
+PAIRS = [
+    ("sort list", "tree path"),
+    ("delete", "a folder and all its files remove tree"),
+    ("json", ""),
+    ("text", "[PAD] key [PAD] tree"),
+]
 
 
 @pytest.fixture(scope="module")

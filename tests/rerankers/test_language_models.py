@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from peft import LoraConfig, get_peft_model
 from safetensors.torch import load_file, save_file
+from tokenizers import Regex, Tokenizer, models, pre_tokenizers, trainers
 from transformers import (
     AutoModelForCausalLM,
     AutoTokenizer,
@@ -17,6 +18,9 @@ from transformers import (
     Gemma2Model,
     LlamaConfig,
     LlamaModel,
+    PreTrainedTokenizerFast,
+    Qwen3Config,
+    Qwen3ForCausalLM,
 )
 
 from rerankers import (
@@ -33,7 +37,7 @@ from rerankers.models.layered import compress
 from rerankers.models.published import make_cost_wise_gemma, make_minicpm
 from rerankers.prompts import PASSAGE, QUERY
 from rerankers.prompts import PROMPT as PROMPT_PART
-from tests.rerankers.conftest import COST_WISE_GEMMA, MINICPM
+from tests.rerankers.conftest import CORPUS, COST_WISE_GEMMA, MINICPM, SIZES, spread
 
 PAIRS = [
     ("delete a folder", "remove tree path"),
@@ -131,6 +135,70 @@ def test_the_score_is_the_logit_of_yes_behind_the_prompt(llama_folder):
             for row in rows
         ]
     assert reranker.compute_score(PAIRS) == pytest.approx(expected, abs=1e-4)
+
+
+QWEN_WORDS = (
+    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}"
+    r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+)
+"""Where the tokenizers of Qwen may not join letters: a new line belongs to the signs before it."""
+
+
+@pytest.fixture
+def qwen_folder(tmp_path):
+    """A tiny language model with Qwen's kind of tokenizer, in a folder of a published name."""
+    folder = tmp_path / "Qwen3-Reranker-0.6B"
+    trained = Tokenizer(models.BPE())
+    words = pre_tokenizers.Split(Regex(QWEN_WORDS), "isolated")
+    bytes_of = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
+    trained.pre_tokenizer = pre_tokenizers.Sequence([words, bytes_of])
+    special = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
+    corpus = [*CORPUS, "is it?\nyes no <Query>: <Document>: <Instruct>:\n\n"] * 9
+    trainer = trainers.BpeTrainer(
+        vocab_size=500, special_tokens=special, initial_alphabet=pre_tokenizers.ByteLevel.alphabet()
+    )
+    trained.train_from_iterator(corpus, trainer)
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_object=trained, pad_token=special[0], eos_token=special[2], extra_special_tokens=special[1:]
+    )
+    tokenizer.save_pretrained(folder)
+    torch.manual_seed(4)
+    sizes = SIZES | {"num_key_value_heads": 2, "head_dim": 8}
+    spread(Qwen3ForCausalLM(Qwen3Config(vocab_size=len(tokenizer), **sizes))).save_pretrained(folder)
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("query", "passage"),
+    [("how do I sort a list?", "list.sort()\nsorts."), ("sort", ""), ("", "parse json!"), ("a\n", "\nb ")],
+)
+def test_qwen3_is_scored_as_its_publishers_do(qwen_folder, query, passage):
+    """The text is put together whole and read at once; the probability is that of yes against no."""
+    text = (
+        "<|im_start|>system\nJudge whether the Document meets the requirements based on the Query and the "
+        'Instruct provided. Note that the answer can only be "yes" or "no".<|im_end|>\n<|im_start|>user\n'
+        "<Instruct>: Given a web search query, retrieve relevant passages that answer the query\n"
+        f"<Query>: {query}\n<Document>: {passage}"
+        "<|im_end|>\n<|im_start|>assistant\n<think>\n\n</think>\n\n"
+    )
+    tokenizer = AutoTokenizer.from_pretrained(qwen_folder)
+    model = AutoModelForCausalLM.from_pretrained(qwen_folder).eval()
+    ids = tokenizer(text, return_tensors="pt").input_ids
+    words = [tokenizer.encode(word)[0] for word in ("no", "yes")]
+    with torch.inference_mode():
+        expected = model(input_ids=ids).logits[0, -1, words].log_softmax(0)[1].exp().item()
+
+    reranker = FlagAutoReranker.from_finetuned(qwen_folder, devices="cpu")
+    (row,) = reranker.encode_pairs([reranker._instruct((query, passage))], reranker._defaults)
+    assert row["input_ids"] == ids[0].tolist()
+    assert reranker.compute_score((query, passage), normalize=True) == pytest.approx(expected, abs=1e-5)
+    assert 0.01 < expected < 0.99
+
+
+@pytest.mark.parametrize("answers", ["yes", [], ["a", "b", "c"]], ids=str)
+def test_answers_are_one_word_or_two(llama_folder, answers):
+    with pytest.raises(BadArgument, match="answers"):
+        FlagLLMReranker(llama_folder, devices="cpu", answers=answers)
 
 
 def test_a_layer_wise_model_without_scales_is_a_llama(save_layered):

@@ -48,8 +48,8 @@ def test_precision_of_the_checkpoint_does_not_matter(bert_folder, tmp_path):
     """Half precision on disk runs in full precision on a CPU, whatever ``use_fp16`` says."""
     folder = shutil.copytree(bert_folder, tmp_path / "model")
     AutoModelForSequenceClassification.from_pretrained(folder, dtype=torch.float16).save_pretrained(folder)
-    assert FlagReranker(folder, devices="cpu", use_fp16=True).model.dtype is torch.float32
-    assert FlagReranker(folder, devices="cpu", use_bf16=True).model.dtype is torch.bfloat16
+    assert FlagReranker(folder, devices="cpu", use_fp16=True).model.inner.dtype is torch.float32
+    assert FlagReranker(folder, devices="cpu", use_bf16=True).model.inner.dtype is torch.bfloat16
 
 
 @pytest.fixture
@@ -72,7 +72,7 @@ def test_an_adapter_changes_the_scores(bert_folder, adapter):
 def test_an_adapter_brings_the_head_that_the_base_lacks(bert_base_folder, adapter):
     reranker = FlagReranker(bert_base_folder, devices="cpu", peft_path=adapter)
     head = load_file(adapter / "adapter_model.safetensors")["base_model.model.classifier.weight"]
-    assert torch.equal(reranker.model.classifier.weight, head)
+    assert torch.equal(reranker.model.inner.classifier.weight, head)
 
 
 def test_an_adapter_for_a_model_of_the_hub_asks_the_hub_nothing(bert_folder, adapter, monkeypatch):
