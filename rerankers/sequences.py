@@ -72,12 +72,41 @@ class PairEncoder:
 def tokenize(
     tokenizer: PreTrainedTokenizerBase, texts: Iterable[str], max_tokens: int | None = None
 ) -> dict[str, list[int]]:
-    """The ids of each text, without special tokens around it, and at most ``max_tokens`` of them."""
+    """The ids of each text, without special tokens around it, and at most ``max_tokens`` of them.
+
+    Of a text that is much longer than that only the beginning is read, as long as that gives enough tokens.
+    """
+    if max_tokens is None:
+        return _tokenize_whole(tokenizer, texts)
+    heads = {text: _cut_head(text, (max_tokens + MARGIN) * CHARACTERS_PER_TOKEN) for text in texts}
+    of_head = _tokenize_whole(tokenizer, heads.values())
+    ids = {text: of_head[head] for text, head in heads.items()}
+    too_short = [
+        text for text, head in heads.items() if head != text and len(ids[text]) < max_tokens + MARGIN
+    ]
+    ids |= _tokenize_whole(tokenizer, too_short)
+    return {text: ids[text][:max_tokens] for text in heads}
+
+
+CHARACTERS_PER_TOKEN = 8
+MARGIN = 32
+"""Tokens at a cut that may not be those of the whole text; more are read so that these fall off."""
+
+
+def _cut_head(text: str, max_characters: int) -> str:
+    """The first words of a text that has more characters."""
+    if len(text) <= max_characters:
+        return text
+    end = max(text.rfind(sign, 0, max_characters) for sign in " \n")
+    return text[:end] if end > 0 else text
+
+
+def _tokenize_whole(tokenizer: PreTrainedTokenizerBase, texts: Iterable[str]) -> dict[str, list[int]]:
     texts = list(texts)
     if not texts:
         return {}
     encoded = tokenizer(texts, add_special_tokens=False, return_attention_mask=False, verbose=False)
-    return {text: ids[:max_tokens] for text, ids in zip(texts, encoded["input_ids"], strict=True)}
+    return dict(zip(texts, encoded["input_ids"], strict=True))
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from peft import LoraConfig, TaskType, get_peft_model
 from safetensors.torch import load_file
 from transformers import AutoModelForSequenceClassification
 
-from rerankers import BadCheckpoint, FlagReranker
+from rerankers import BadCheckpoint, FlagAutoReranker, FlagReranker
 from rerankers.loading import HubAccess, count_positions, load_classifier
 
 
@@ -26,11 +26,22 @@ def test_a_folder_without_weights_is_refused(bert_folder, tmp_path):
         FlagReranker(folder, devices="cpu")
 
 
-def test_broken_weights_are_refused(bert_folder, tmp_path):
-    folder = shutil.copytree(bert_folder, tmp_path / "model")
-    (folder / "model.safetensors").write_bytes(b"\x00" * 40)
-    with pytest.raises(BadCheckpoint, match="can't be loaded"):
-        FlagReranker(folder, devices="cpu")
+@pytest.mark.parametrize("name", ["bert", "llama", "minicpm", "gemma"])
+@pytest.mark.parametrize(
+    "damage",
+    [
+        pytest.param(lambda content: b"\x00" * 40, id="no safetensors"),
+        pytest.param(lambda content: content[: len(content) // 2], id="cut off"),
+        pytest.param(lambda content: b"", id="empty"),
+    ],
+)
+def test_broken_weights_are_refused(request, tmp_path, name, damage):
+    """As a copy or download that was broken off leaves them."""
+    folder = shutil.copytree(request.getfixturevalue(f"{name}_folder"), tmp_path / "model")
+    weights = folder / "model.safetensors"
+    weights.write_bytes(damage(weights.read_bytes()))
+    with pytest.raises(BadCheckpoint, match=f"{folder}: can't be loaded"):
+        FlagAutoReranker.from_finetuned(folder, devices="cpu")
 
 
 def test_a_model_without_a_head_is_refused(bert_base_folder):
