@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import takewhile
 from os import PathLike, fspath
 from typing import Any, TypedDict, Unpack
 
@@ -27,6 +28,8 @@ PROMPT = (
     "by providing a prediction of either 'Yes' or 'No'."
 )
 ANSWER = "Yes"
+WORTH_SHARING = 0.05
+"""The share of a batch's tokens from which on it pays to compute a common beginning by itself."""
 
 
 @dataclass(frozen=True)
@@ -179,12 +182,36 @@ class FlagLLMReranker(PromptReranker):
         ids = tokenize(self.tokenizer, self.answers, max_tokens=1)
         return _keep_words(model, [word_id for answer in self.answers for word_id in ids[answer]])
 
+    def make_batch(self, rows: Sequence[Row]) -> Batch:
+        """Take off what all rows begin with, and hand it over once, as ``prefix`` (P,), where that pays."""
+        n_shared = self._count_shared([row["input_ids"] for row in rows])
+        batch = super().make_batch([{"input_ids": row["input_ids"][n_shared:]} for row in rows])
+        return batch | {"prefix": torch.tensor(rows[0]["input_ids"][:n_shared], dtype=torch.long)}
+
+    def _count_shared(self, sequences: Sequence[list[int]]) -> int:
+        """How many tokens at the beginning are worth to be computed once for all."""
+        longest = max(map(len, sequences))
+        window = getattr(self.model.config, "sliding_window", None)
+        if self.model._is_stateful or (window is not None and longest > window):
+            return 0  # a state that can't be handed on; a window in which padding would count
+        alike = takewhile(lambda pair: pair[0] == pair[1], zip(min(sequences), max(sequences), strict=False))
+        n_shared = min(len(list(alike)), min(map(len, sequences)) - 1)
+        n_saved = n_shared * (len(sequences) - 1)
+        return n_shared if n_saved > WORTH_SHARING * longest * len(sequences) else 0
+
     def score_batch(self, batch: Batch, options: PromptOptions) -> torch.Tensor:
+        prefix, mask = batch["prefix"], batch["attention_mask"]
+        shared: dict[str, Any] = {}
+        if len(prefix):
+            keys_and_values = self.model(prefix[None], use_cache=True, logits_to_keep=1).past_key_values
+            keys_and_values.batch_repeat_interleave(len(mask))
+            shared = {
+                "past_key_values": keys_and_values,
+                "position_ids": (len(prefix) + mask.cumsum(1) - 1).clamp(min=0),
+            }
+            mask = torch.cat([mask.new_ones(len(mask), len(prefix)), mask], dim=1)
         output = self.model(
-            input_ids=batch["input_ids"],
-            attention_mask=batch["attention_mask"],
-            logits_to_keep=1,
-            use_cache=False,
+            batch["input_ids"], attention_mask=mask, use_cache=bool(shared), logits_to_keep=1, **shared
         )
         first, *second = output.logits[:, 0].unbind(1)  # (B,) each
         score: torch.Tensor = first - second[0] if second else first

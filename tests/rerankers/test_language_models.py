@@ -201,6 +201,33 @@ def test_answers_are_one_word_or_two(llama_folder, answers):
         FlagLLMReranker(llama_folder, devices="cpu", answers=answers)
 
 
+SHARING = {
+    "llama": (LlamaConfig, {}, True),
+    "gemma 2": (Gemma2Config, {"sliding_window": 500}, True),
+    "gemma 2 with a window shorter than the text": (Gemma2Config, {"sliding_window": 20}, False),
+    "qwen 3": (Qwen3Config, {}, True),
+}
+
+
+@pytest.mark.parametrize(("config", "more", "is_shared"), SHARING.values(), ids=SHARING)
+def test_what_all_pairs_begin_with_is_computed_once(llama_folder, tmp_path, config, more, is_shared):
+    folder = shutil.copytree(llama_folder, tmp_path / "model")
+    vocab_size = json.loads((folder / "config.json").read_text())["vocab_size"]
+    sizes = SIZES | {"num_key_value_heads": 2, "head_dim": 8} | more
+    spread(AutoModelForCausalLM.from_config(config(vocab_size=vocab_size, **sizes))).save_pretrained(folder)
+    reranker = FlagLLMReranker(folder, devices="cpu", prompt="key")
+    query = "sort list by key and parse json text " * 3
+    pairs = [(query, passage) for passage in ("tree", "path json", "", "remove folder " * 4)]
+    expected = [reranker.compute_score(pair) for pair in pairs]
+    n_tokens = []
+    table = reranker.model.get_input_embeddings()
+    table.register_forward_pre_hook(lambda _, arguments: n_tokens.append(arguments[0].numel()))
+    assert reranker.compute_score(pairs) == pytest.approx(expected, abs=1e-4)
+    assert max(expected) - min(expected) > 0.01
+    n_query = len(reranker.tokenizer(query)["input_ids"])
+    assert (sum(n_tokens) < len(pairs) * n_query) == is_shared
+
+
 def test_a_layer_wise_model_without_scales_is_a_llama(save_layered):
     """Its states at every layer are those of transformers' own Llama with the same weights."""
     config = MINICPM | {"scale_emb": 1, "scale_depth": MINICPM["num_hidden_layers"] ** 0.5}
