@@ -25,7 +25,7 @@ format: $(READY)
 	@$(BIN)/ruff check --quiet --fix .
 	@$(BIN)/ruff format --quiet .
 
-bench: $(READY)  ## prints tables and the machine, appends them to docs/benchmarks.md; the peers get an environment of their own
+bench: $(READY)  ## prints tables and the machine, appends them to docs/benchmarks.md; the peers get environments of their own
 	@$(BIN)/python -m benchmarks
 	@$(BIN)/python -m benchmarks.rerankers
 

@@ -10,9 +10,10 @@ import os
 import random
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+import time
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -32,74 +33,121 @@ from demo import settings
 
 STATE = settings.ROOT / "var" / "benchmarks" / "rerankers"
 PEERS = settings.ROOT / "var" / "benchmarks" / "peers"
-ROUNDS = 3
-PASSAGES, SHORTEST, LONGEST = 34, 30, 400
-"""As many passages of one query as a slow processor scores in a minute, and their lengths in tokens."""
+SHORTEST, LONGEST = 30, 400
+"""Lengths of passages in tokens."""
+
+ENVIRONMENTS = {"flag_embedding": "requirements.txt", "infinity": "infinity.txt"}
+"""What each environment of peers has, in benchmarks/peers; "ours" is the one that runs this."""
+
+Pairs = list[tuple[str, str]]
 
 WORDS = [f"w{number}" for number in range(8000)]
 SPECIAL = ["<s>", "<pad>", "</s>", "<unk>", "<mask>", "\n", "Yes", "A", "B", ":"]
 
+ENCODER = XLMRobertaConfig(
+    vocab_size=len(SPECIAL) + len(WORDS), max_position_embeddings=514, type_vocab_size=1, num_labels=1
+)
+"""bge-reranker-base's plan with a smaller vocabulary."""
+
 
 @dataclass(frozen=True)
 class Match:
-    """One model and who scores with it; the first is compared with the others."""
+    """One model and who scores with it, each in which environment; the first is compared with the others."""
 
     title: str
     make: str
-    contenders: Mapping[str, Path]
+    contenders: Mapping[str, str]
+    count_work: Callable[[Pairs], int] | None = None
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a contender tells of one round.
+
+    Args:
+        peak_mb: the most memory of the process so far, from its start.
+        loaded_mb: its memory when the model was loaded and nothing scored yet.
+    """
+
+    seconds: float
+    scores: list[float]
+    peak_mb: float
+    loaded_mb: float
+
+
+def count_encoder_work(pairs: Pairs) -> int:
+    """The operations of linear layers and attention on the tokens of the pairs; padding is no work."""
+    hidden, layers = ENCODER.hidden_size, ENCODER.num_hidden_layers
+    weights = 4 * hidden**2 + 2 * hidden * ENCODER.intermediate_size
+    lengths = [len(query.split()) + len(passage.split()) + 4 for query, passage in pairs]
+    return sum(layers * tokens * (2 * weights + 4 * tokens * hidden) for tokens in lengths)
+
+
+MATCHES = [
+    Match(
+        "XLM-R of base size (12 layers of 768)",
+        "encoder",
+        {
+            "ours": "ours",
+            "FlagEmbedding encoder": "flag_embedding",
+            "sentence-transformers": "flag_embedding",
+            "Infinity, torch": "infinity",
+            "Infinity, ONNX": "infinity",
+        },
+        count_encoder_work,
+    ),
+    Match(
+        "Gemma, scaled down (6 layers of 512)",
+        "llm",
+        {"ours": "ours", "FlagEmbedding LLM": "flag_embedding"},
+    ),
+]
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.rerankers", description=__doc__)
-    parser.parse_args()
-    peers = prepare_peers()
-    ours = Path(sys.executable)
-    matches = [
-        Match(
-            "XLM-R of base size (12 layers of 768)",
-            "encoder",
-            {"ours": ours, "FlagEmbedding encoder": peers, "sentence-transformers": peers},
-        ),
-        Match("Gemma, scaled down (6 layers of 512)", "llm", {"ours": ours, "FlagEmbedding LLM": peers}),
-    ]
+    parser.add_argument("--rounds", type=int, default=3, help="how often each scores (default: %(default)s)")
+    many = "how many passages of one query (default: %(default)s, a minute's work of a slow processor)"
+    parser.add_argument("--passages", type=int, default=34, help=many)
+    arguments = parser.parse_args()
+    pythons = {name: prepare_environment(name) for name in ENVIRONMENTS} | {"ours": Path(sys.executable)}
+    pairs = make_pairs(arguments.passages)
     STATE.mkdir(parents=True, exist_ok=True)
-    pairs = STATE / "pairs.json"
-    pairs.write_text(json.dumps(make_pairs()))
-    rows = [row for match in matches for row in run(match, pairs)]
+    rows = [row for match in MATCHES for row in run(match, pairs, pythons, arguments.rounds)]
     print(append_report("rerankers against their peers", rows))
     return 0
 
 
-def prepare_peers() -> Path:
-    """The interpreter of an environment with the peers, made on the first run."""
-    python = PEERS / "bin" / "python"
-    if not python.exists():
+def prepare_environment(name: str) -> Path:
+    """The interpreter of an environment with peers, made anew when its requirements have changed."""
+    wanted = (Path(__file__).parent / "peers" / ENVIRONMENTS[name]).read_text()
+    python = PEERS / name / "bin" / "python"
+    installed = PEERS / name / "installed.txt"
+    if not installed.exists() or installed.read_text() != wanted:
         uv = [str(Path(sys.executable).parent / "uv")]
-        requirements = Path(__file__).parent / "peers" / "requirements.txt"
-        subprocess.run([*uv, "venv", "--quiet", "--python", sys.executable, str(PEERS)], check=True)
-        install = ["pip", "install", "--quiet", "--python", str(python), "--requirement", str(requirements)]
-        subprocess.run([*uv, *install], check=True)
+        create = ["venv", "--quiet", "--clear", "--python", sys.executable, str(PEERS / name)]
+        subprocess.run([*uv, *create], check=True)
+        install = ["pip", "install", "--quiet", "--python", str(python), "--requirement", "-"]
+        subprocess.run([*uv, *install], input=wanted, text=True, check=True)
+        installed.write_text(wanted)
     return python
 
 
-def make_pairs() -> list[tuple[str, str]]:
+def make_pairs(passages: int) -> Pairs:
     """One query against passages of many lengths; a word is a token."""
     chosen = random.Random(1)
     query = " ".join(chosen.choices(WORDS, k=8))
-    lengths = [chosen.randint(SHORTEST, LONGEST) for _ in range(PASSAGES)]
+    lengths = [chosen.randint(SHORTEST, LONGEST) for _ in range(passages)]
     return [(query, " ".join(chosen.choices(WORDS, k=length))) for length in lengths]
 
 
 def make_encoder(folder: Path) -> Path:
-    """bge-reranker-base's plan with random weights and a smaller vocabulary."""
+    """With random weights."""
     if not (folder / "model.safetensors").exists():
         pieces = [*SPECIAL, *(f"▁{word}" for word in WORDS)]
         tokenizer = XLMRobertaTokenizer(vocab=[(piece, -1.0) for piece in pieces])
         tokenizer.save_pretrained(folder)
-        config = XLMRobertaConfig(
-            vocab_size=len(tokenizer), max_position_embeddings=514, type_vocab_size=1, num_labels=1
-        )
-        save_spread(XLMRobertaForSequenceClassification(config), folder)
+        save_spread(XLMRobertaForSequenceClassification(ENCODER), folder)
     return folder
 
 
@@ -146,29 +194,56 @@ def save_spread(model: PreTrainedModel, folder: Path) -> None:
 MAKERS = {"encoder": make_encoder, "llm": make_llm}
 
 
-def run(match: Match, pairs: Path) -> Iterator[Row]:
-    """Let the contenders take turns; a row each."""
+def run(match: Match, pairs: Pairs, pythons: Mapping[str, Path], rounds: int) -> Iterator[Row]:
+    """Let the contenders take turns; a row each, after one for what the machine can do meanwhile."""
     folder = MAKERS[match.make](STATE / match.make)
-    seconds: dict[str, list[float]] = {name: [] for name in match.contenders}
-    scores: dict[str, list[float]] = {}
+    pairs_file = STATE / "pairs.json"
+    pairs_file.write_text(json.dumps(pairs))
+    answers: dict[str, list[Answer]] = {name: [] for name in match.contenders}
+    peak = 0.0
     with ExitStack() as stack:
         running = {
-            name: stack.enter_context(contender(python, name, folder, pairs))
-            for name, python in match.contenders.items()
+            name: stack.enter_context(contender(pythons[environment], name, folder, pairs_file))
+            for name, environment in match.contenders.items()
         }
-        for _ in range(ROUNDS):
+        for _ in range(rounds):
             for name, process in running.items():
-                answer = ask(process)
-                seconds[name].append(answer["seconds"])
-                scores[name] = answer["scores"]
-    first = next(iter(match.contenders))
-    for name, taken in seconds.items():
-        figure = f"{PASSAGES / min(taken):.2f} pairs/s"
+                peak = max(peak, measure_matmul())  # as often as they score: the best of many moments
+                answers[name].append(ask(process))
+    work = match.count_work(pairs) if match.count_work else 0
+    if work:
+        yield f"{match.title}: the machine's fp32 matmul peak", f"{peak / 1e9:.0f} GFLOP/s"
+    results = {
+        name: replace(given[-1], seconds=min(a.seconds for a in given)) for name, given in answers.items()
+    }
+    first = next(iter(results))
+    setting = f"{match.title}, {len(pairs)} passages of {SHORTEST} to {LONGEST} tokens"
+    for name, result in results.items():
+        figure = f"{len(pairs) / result.seconds:.2f} pairs/s"
+        if work:
+            figure += f", {work / result.seconds / peak:.0%} of the peak"
+        figure += f"; {result.peak_mb:.0f} MB, of it {result.peak_mb - result.loaded_mb:.0f} MB by scoring"
         if name != first:
-            off = max(abs(a - b) for a, b in zip(scores[first], scores[name], strict=True))
-            ratio = min(taken) / min(seconds[first])
-            figure += f"; {first} is {ratio:.1f} times as fast, scores at most {off:.0e} apart"
-        yield f"{match.title}, {PASSAGES} passages of {SHORTEST} to {LONGEST} tokens: {name}", figure
+            figure += f"; {first} is {compare(results[first], result)}"
+        yield f"{setting}: {name}", figure
+
+
+def compare(ours: Answer, theirs: Answer) -> str:
+    faster, smaller = theirs.seconds / ours.seconds, ours.peak_mb / theirs.peak_mb
+    off = max(abs(a - b) for a, b in zip(ours.scores, theirs.scores, strict=True))
+    return f"{faster:.1f} times as fast in {smaller:.2f} of the memory, scores at most {off:.0e} apart"
+
+
+def measure_matmul() -> float:
+    """The most operations a second of 5 products of a size that the encoder's layers have."""
+    rows, inner, columns = 2048, 768, 3072
+    left, right = torch.randn(rows, inner), torch.randn(inner, columns)
+    seconds = []
+    for _ in range(5):
+        started = time.perf_counter()
+        torch.matmul(left, right)
+        seconds.append(time.perf_counter() - started)
+    return 2 * rows * inner * columns / min(seconds)
 
 
 @contextmanager
@@ -194,13 +269,12 @@ def contender(python: Path, name: str, folder: Path, pairs: Path) -> Iterator[su
         log.close()
 
 
-def ask(process: subprocess.Popen[str]) -> dict[str, list[float]]:
+def ask(process: subprocess.Popen[str]) -> Answer:
     assert process.stdin is not None
     assert process.stdout is not None
     process.stdin.write("\n")
     process.stdin.flush()
-    answer: dict[str, list[float]] = json.loads(process.stdout.readline())
-    return answer
+    return Answer(**json.loads(process.stdout.readline()))
 
 
 if __name__ == "__main__":
