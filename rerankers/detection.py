@@ -1,12 +1,14 @@
-"""Which family a model is of, by the configuration files in its folder; knows no class that runs it."""
+"""Which family a model is of, by its configuration files; knows no class that runs it."""
 
 import json
+from dataclasses import dataclass
 from enum import Enum
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
-from rerankers.errors import BadCheckpoint
+from rerankers.errors import BadArgument, BadCheckpoint
+from rerankers.hub import DEFAULT_ACCESS, HubAccess, find_file
 
 CONFIG_FILE = "config.json"
 ADAPTER_CONFIG_FILE = "adapter_config.json"
@@ -55,13 +57,42 @@ ADAPTER_TASK_FAMILIES = {
 """What ``task_type`` in adapter_config.json tells."""
 
 
-def detect_family(path: str) -> RerankerModelClass | None:
-    """Tell a model's family from the files in its folder; None when they don't tell, or it is no folder."""
-    config = read_json(path, CONFIG_FILE)
-    adapter = read_json(path, ADAPTER_CONFIG_FILE)
+@dataclass(frozen=True)
+class Description:
+    """What a model says about itself; of an adapter only ``adapter`` is there."""
+
+    config: dict[str, Any] | None = None
+    adapter: dict[str, Any] | None = None
+
+
+def read_description(path: str, access: HubAccess) -> Description:
+    """Read the configuration of a model or adapter, in its folder or on the hub.
+
+    Raises:
+        BadCheckpoint: a file is damaged.
+        BadArgument: the hub can't be asked, and nothing was fetched before.
+    """
+    try:
+        config = read_json(path, CONFIG_FILE, access)
+    except BadArgument:
+        adapter_file = _find_fetched(path, ADAPTER_CONFIG_FILE, access)
+        if adapter_file is None:
+            raise
+        return Description(adapter=_parse(adapter_file))
     if config is not None:
-        return _detect_from_config(config)
-    return None if adapter is None else ADAPTER_TASK_FAMILIES.get(str(adapter.get("task_type")))
+        return Description(config)
+    return Description(adapter=read_json(path, ADAPTER_CONFIG_FILE, access))
+
+
+def detect_family(path: str, access: HubAccess = DEFAULT_ACCESS) -> RerankerModelClass | None:
+    """Tell a model's family from its configuration; None when that does not tell, or there is none.
+
+    Raises: see ``read_description``.
+    """
+    found = read_description(path, access)
+    if found.config is not None:
+        return _detect_from_config(found.config)
+    return None if found.adapter is None else ADAPTER_TASK_FAMILIES.get(str(found.adapter.get("task_type")))
 
 
 def _detect_from_config(config: dict[str, Any]) -> RerankerModelClass | None:
@@ -72,11 +103,25 @@ def _detect_from_config(config: dict[str, Any]) -> RerankerModelClass | None:
     return RerankerModelClass.ENCODER_ONLY_BASE if config.get("model_type") in ENCODER_MODEL_TYPES else None
 
 
-def read_json(folder: str, name: str) -> dict[str, Any] | None:
-    """Read a checkpoint's JSON file; None when the folder has none."""
-    file = Path(folder) / name
-    if not file.is_file():
+def read_json(path: str, name: str, access: HubAccess = DEFAULT_ACCESS) -> dict[str, Any] | None:
+    """Read a checkpoint's JSON file; None when it has none.
+
+    Raises:
+        BadCheckpoint: the file is damaged.
+        BadArgument: see ``find_file``.
+    """
+    file = find_file(path, name, access)
+    return None if file is None else _parse(file)
+
+
+def _find_fetched(path: str, name: str, access: HubAccess) -> Path | None:
+    try:
+        return find_file(path, name, access, is_offline=True)
+    except BadArgument:
         return None
+
+
+def _parse(file: Path) -> dict[str, Any]:
     try:
         return dict(json.loads(file.read_text(encoding="utf-8")))
     except ValueError as error:

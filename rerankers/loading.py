@@ -3,12 +3,11 @@
 import logging
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import replace
 from typing import Any
 
 import torch
-from huggingface_hub import load_torch_model, snapshot_download
+from huggingface_hub import load_torch_model
 from safetensors import SafetensorError
 from transformers import (
     AutoModelForCausalLM,
@@ -20,18 +19,11 @@ from transformers import (
 )
 
 from rerankers.detection import ADAPTER_CONFIG_FILE, CONFIG_FILE, RerankerModelClass, detect_family, read_json
-from rerankers.errors import BadCheckpoint
+from rerankers.errors import BadArgument, BadCheckpoint
+from rerankers.hub import HubAccess, find_folder, refuse_missing_folder
 
 ADAPTER_PREFIX = "base_model.model."
 """What peft puts before the names of a model's own weights."""
-
-
-@dataclass(frozen=True)
-class HubAccess:
-    """How files that are not in a local folder are found, and whether code among them may run."""
-
-    trust_remote_code: bool = False
-    cache_dir: str | None = None
 
 
 Loaded = tuple[torch.nn.Module, dict[str, str]]
@@ -62,10 +54,17 @@ def load_reranker_model(
     try:
         return _load_trained(load, path, adapter_path, dtype, access)
     except BadCheckpoint as error:
-        found = detect_family(path)
+        found = _detect_quietly(path, access)
         if found in (None, family):
             raise
         raise BadCheckpoint(f"{error}; its {CONFIG_FILE} says {found.value}, not {family.value}") from error
+
+
+def _detect_quietly(path: str, access: HubAccess) -> RerankerModelClass | None:
+    try:
+        return detect_family(path, access)
+    except BadArgument:  # the hub can't be asked, which was an error of its own before
+        return None
 
 
 def _load_trained(
@@ -76,6 +75,7 @@ def _load_trained(
         refuse_unfilled(path, unfilled, brought=())
         return model
     model, unfilled = load(path, torch.float32, access)  # merged in full precision, then cast
+    adapter_path = _locate_adapter(adapter_path, access)
     weights = _read_adapter(adapter_path)
     refuse_unfilled(path, unfilled, brought={name.removeprefix(ADAPTER_PREFIX) for name in weights})
     return _merge_adapter(model, adapter_path, weights).to(dtype)
@@ -100,13 +100,14 @@ def load_language_model(
 def _load(
     auto_class: Any, path: str, dtype: torch.dtype, access: HubAccess, **options: Any
 ) -> tuple[PreTrainedModel, dict[str, str]]:
-    _refuse_missing_folder(path)
+    refuse_missing_folder(path)
     with _translate_load_errors(path), _hide_load_report():
         model, report = auto_class.from_pretrained(
             path,
             dtype=dtype,
             trust_remote_code=access.trust_remote_code,
             cache_dir=access.cache_dir,
+            revision=access.revision or "main",
             output_loading_info=True,
             **options,
         )
@@ -120,9 +121,9 @@ def load_native(make: Callable[[dict[str, Any]], torch.nn.Module]) -> Loader:
     """The loader of a model of ours, which ``make`` builds from config.json, or refuses by a ValueError."""
 
     def load(path: str, dtype: torch.dtype, access: HubAccess) -> Loaded:
-        _refuse_missing_folder(path)
+        refuse_missing_folder(path)
         with _translate_load_errors(path):
-            folder = path if Path(path).is_dir() else _fetch(path, access)
+            folder = find_folder(path, access)
             with torch.device("meta"):
                 model = make(read_json(folder, CONFIG_FILE) or {}).to(dtype)
             model.to_empty(device="cpu")
@@ -134,18 +135,15 @@ def load_native(make: Callable[[dict[str, Any]], torch.nn.Module]) -> Loader:
     return load
 
 
-def _fetch(name: str, access: HubAccess) -> str:
-    return snapshot_download(
-        name, cache_dir=access.cache_dir, allow_patterns=["*.json", "*.safetensors", "*.bin", "*.model"]
-    )
-
-
 def load_tokenizer(path: str, access: HubAccess) -> PreTrainedTokenizerBase:
     """Load the tokenizer that belongs to a checkpoint."""
-    _refuse_missing_folder(path)
+    refuse_missing_folder(path)
     with _translate_load_errors(path):
         return AutoTokenizer.from_pretrained(
-            path, trust_remote_code=access.trust_remote_code, cache_dir=access.cache_dir
+            path,
+            trust_remote_code=access.trust_remote_code,
+            cache_dir=access.cache_dir,
+            revision=access.revision or "main",
         )
 
 
@@ -154,10 +152,10 @@ def load_prompt_tokenizer(path: str, access: HubAccess) -> PreTrainedTokenizerBa
 
     The class that transformers 5 chooses for Llama's kin leaves out the normaliser, which changes every id.
     """
-    _refuse_missing_folder(path)
+    refuse_missing_folder(path)
     with _translate_load_errors(path):
         tokenizer: PreTrainedTokenizerBase = PreTrainedTokenizerFast.from_pretrained(
-            path, cache_dir=access.cache_dir
+            path, cache_dir=access.cache_dir, revision=access.revision or "main"
         )
     return tokenizer
 
@@ -189,9 +187,15 @@ def count_positions(model: torch.nn.Module) -> int | None:
     return max_positions
 
 
+def _locate_adapter(path: str, access: HubAccess) -> str:
+    """The adapter's folder; on the hub its main branch counts, since the revision is the model's."""
+    refuse_missing_folder(path)
+    with _translate_load_errors(path):
+        return find_folder(path, replace(access, revision=None))
+
+
 def _read_adapter(path: str) -> dict[str, torch.Tensor]:
-    _refuse_missing_folder(path)
-    if Path(path).is_dir() and read_json(path, ADAPTER_CONFIG_FILE) is None:
+    if read_json(path, ADAPTER_CONFIG_FILE) is None:
         raise BadCheckpoint(f"{path}: holds no adapter ({ADAPTER_CONFIG_FILE} is missing)")
     from peft.utils import load_peft_weights  # peft takes seconds to import: only those who need it pay
 
@@ -217,13 +221,6 @@ def _merge_adapter(model: torch.nn.Module, path: str, weights: dict[str, torch.T
         raise BadCheckpoint(f"{path}: the adapter does not fit this base model (weight {min(strangers)})")
     merged: torch.nn.Module = adapted.merge_and_unload()
     return merged
-
-
-def _refuse_missing_folder(path: str) -> None:
-    """Tell a folder that is not there from the name of a model on the hub (``name`` or ``owner/name``)."""
-    looks_local = path.startswith((".", "/", "~")) or path.count("/") > 1 or not path
-    if looks_local and not Path(path).is_dir():
-        raise BadCheckpoint(f"{path!r}: no such folder")
 
 
 @contextmanager

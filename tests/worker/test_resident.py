@@ -43,6 +43,7 @@ def edit_weights(folder):
     [
         pytest.param(None, {}, True, id="a copy elsewhere"),
         pytest.param(lambda folder: (folder / "README.md").write_text("hi"), {}, True, id="a text beside it"),
+        pytest.param(None, {"revision": "v1"}, True, id="how a commit is called"),
         pytest.param(None, {"batch_size": 2}, True, id="an option that changes no score"),
         pytest.param(None, {"max_length": 32}, False, id="an option that changes scores"),
         pytest.param(edit_config, {}, False, id="configuration"),
