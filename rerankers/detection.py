@@ -1,10 +1,9 @@
 """Which family a model is of, by its configuration files; knows no class that runs it."""
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 from fnmatch import fnmatchcase
-from pathlib import Path
 from typing import Any
 
 from rerankers.errors import BadArgument, BadCheckpoint
@@ -75,32 +74,43 @@ def read_description(path: str, access: HubAccess) -> Description:
     try:
         config = read_json(path, CONFIG_FILE, access)
     except BadArgument:
-        adapter_file = _find_fetched(path, ADAPTER_CONFIG_FILE, access)
-        if adapter_file is None:
+        adapter = _read_fetched(path, ADAPTER_CONFIG_FILE, access)
+        if adapter is None:
             raise
-        return Description(adapter=_parse(adapter_file))
+        return Description(adapter=adapter)
     if config is not None:
         return Description(config)
     return Description(adapter=read_json(path, ADAPTER_CONFIG_FILE, access))
 
 
-def detect_family(path: str, access: HubAccess = DEFAULT_ACCESS) -> RerankerModelClass | None:
-    """Tell a model's family from its configuration; None when that does not tell, or there is none.
+def explain_family(path: str, access: HubAccess = DEFAULT_ACCESS) -> tuple[RerankerModelClass, str] | None:
+    """Tell a model's family, and by what, from its configuration; None when that does not tell.
 
     Raises: see ``read_description``.
     """
     found = read_description(path, access)
     if found.config is not None:
         return _detect_from_config(found.config)
-    return None if found.adapter is None else ADAPTER_TASK_FAMILIES.get(str(found.adapter.get("task_type")))
+    task = str((found.adapter or {}).get("task_type"))
+    if task not in ADAPTER_TASK_FAMILIES:
+        return None
+    return ADAPTER_TASK_FAMILIES[task], f"task_type {task} in {ADAPTER_CONFIG_FILE}"
 
 
-def _detect_from_config(config: dict[str, Any]) -> RerankerModelClass | None:
+def detect_family(path: str, access: HubAccess = DEFAULT_ACCESS) -> RerankerModelClass | None:
+    """The family alone that ``explain_family`` finds."""
+    found = explain_family(path, access)
+    return None if found is None else found[0]
+
+
+def _detect_from_config(config: dict[str, Any]) -> tuple[RerankerModelClass, str] | None:
     for architecture in config.get("architectures") or []:
         for pattern, family in ARCHITECTURE_FAMILIES:
             if fnmatchcase(architecture, pattern):
-                return family
-    return RerankerModelClass.ENCODER_ONLY_BASE if config.get("model_type") in ENCODER_MODEL_TYPES else None
+                return family, f"architectures {architecture} in {CONFIG_FILE}"
+    if config.get("model_type") not in ENCODER_MODEL_TYPES:
+        return None
+    return RerankerModelClass.ENCODER_ONLY_BASE, f"model_type {config['model_type']} in {CONFIG_FILE}"
 
 
 def read_json(path: str, name: str, access: HubAccess = DEFAULT_ACCESS) -> dict[str, Any] | None:
@@ -111,18 +121,16 @@ def read_json(path: str, name: str, access: HubAccess = DEFAULT_ACCESS) -> dict[
         BadArgument: see ``find_file``.
     """
     file = find_file(path, name, access)
-    return None if file is None else _parse(file)
-
-
-def _find_fetched(path: str, name: str, access: HubAccess) -> Path | None:
-    try:
-        return find_file(path, name, access, is_offline=True)
-    except BadArgument:
+    if file is None:
         return None
-
-
-def _parse(file: Path) -> dict[str, Any]:
     try:
         return dict(json.loads(file.read_text(encoding="utf-8")))
     except ValueError as error:
         raise BadCheckpoint(f"{file}: is not a JSON object ({error})") from error
+
+
+def _read_fetched(path: str, name: str, access: HubAccess) -> dict[str, Any] | None:
+    try:
+        return read_json(path, name, replace(access, only_fetched=True))
+    except BadArgument:
+        return None

@@ -18,21 +18,20 @@ class HubAccess:
     Args:
         cache_dir: where files from the hub are kept; None is the hub's own choice.
         revision: branch, tag or commit on the hub; None is the main branch.
+        only_fetched: ask the hub nothing, look only for what was fetched before.
     """
 
     trust_remote_code: bool = False
     cache_dir: str | None = None
     revision: str | None = None
+    only_fetched: bool = False
 
 
 DEFAULT_ACCESS = HubAccess()
 
 
-def find_file(path: str, name: str, access: HubAccess, is_offline: bool = False) -> Path | None:
+def find_file(path: str, name: str, access: HubAccess) -> Path | None:
     """One file of a model, fetched where it is on the hub; None when the model has none of that name.
-
-    Args:
-        is_offline: look only for what was fetched before.
 
     Raises:
         BadArgument: there is no such folder, and the hub can't be asked or knows no such model.
@@ -47,7 +46,7 @@ def find_file(path: str, name: str, access: HubAccess, is_offline: bool = False)
                 name,
                 cache_dir=access.cache_dir,
                 revision=access.revision,
-                local_files_only=is_offline,
+                local_files_only=access.only_fetched,
             )
         )
     except (OSError, ValueError, EntryNotFoundError) as error:

@@ -1,15 +1,17 @@
 """How a checkpoint, and an adapter laid over it, become a model with every weight trained."""
 
 import logging
+import warnings
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from huggingface_hub import load_torch_model
 from safetensors import SafetensorError
 from transformers import (
+    AutoConfig,
     AutoModelForCausalLM,
     AutoModelForSequenceClassification,
     AutoTokenizer,
@@ -20,7 +22,8 @@ from transformers import (
 
 from rerankers.detection import ADAPTER_CONFIG_FILE, CONFIG_FILE, RerankerModelClass, detect_family, read_json
 from rerankers.errors import BadArgument, BadCheckpoint
-from rerankers.hub import HubAccess, find_folder, refuse_missing_folder
+from rerankers.hub import HubAccess, find_folder, is_local, refuse_missing_folder
+from rerankers.weights import read_headers
 
 ADAPTER_PREFIX = "base_model.model."
 """What peft puts before the names of a model's own weights."""
@@ -28,8 +31,18 @@ ADAPTER_PREFIX = "base_model.model."
 
 Loaded = tuple[torch.nn.Module, dict[str, str]]
 """A model, and the name of every weight that its checkpoint did not fill, with the reason."""
-Loader = Callable[[str, torch.dtype, HubAccess], Loaded]
-"""Loads the model in a folder, or of that name on the hub, with weights of that precision."""
+
+
+class Loader(Protocol):
+    """Loads the model in a folder, or of that name on the hub, with weights of that precision.
+
+    Without reading weights it gives the same model on the device ``meta``, where tensors have shapes but no
+    numbers, and the same errors; on the hub the files of the weights are then not looked at.
+    """
+
+    def __call__(
+        self, path: str, dtype: torch.dtype, access: HubAccess, reads_weights: bool = True
+    ) -> Loaded: ...
 
 
 def load_reranker_model(
@@ -39,12 +52,14 @@ def load_reranker_model(
     adapter_path: str | None,
     dtype: torch.dtype,
     access: HubAccess,
+    reads_weights: bool = True,
 ) -> torch.nn.Module:
     """Load a model whose every weight was trained, its adapter merged into it.
 
     Args:
         family: what the model is to be.
         load: how that family's models are loaded.
+        reads_weights: see ``Loader``.
 
     Raises:
         BadCheckpoint: a folder or its weights are missing; the weights hold no head, or one with several
@@ -52,7 +67,7 @@ def load_reranker_model(
             another family, which the message names.
     """
     try:
-        return _load_trained(load, path, adapter_path, dtype, access)
+        return _load_trained(load, path, adapter_path, dtype, access, reads_weights)
     except BadCheckpoint as error:
         found = _detect_quietly(path, access)
         if found in (None, family):
@@ -62,19 +77,24 @@ def load_reranker_model(
 
 def _detect_quietly(path: str, access: HubAccess) -> RerankerModelClass | None:
     try:
-        return detect_family(path, access)
-    except BadArgument:  # the hub can't be asked, which was an error of its own before
+        return detect_family(path, replace(access, only_fetched=True))
+    except BadArgument:  # nothing of it was fetched
         return None
 
 
 def _load_trained(
-    load: Loader, path: str, adapter_path: str | None, dtype: torch.dtype, access: HubAccess
+    load: Loader,
+    path: str,
+    adapter_path: str | None,
+    dtype: torch.dtype,
+    access: HubAccess,
+    reads_weights: bool,
 ) -> torch.nn.Module:
     if adapter_path is None:
-        model, unfilled = load(path, dtype, access)
+        model, unfilled = load(path, dtype, access, reads_weights)
         refuse_unfilled(path, unfilled, brought=())
         return model
-    model, unfilled = load(path, torch.float32, access)  # merged in full precision, then cast
+    model, unfilled = load(path, torch.float32, access, reads_weights)  # merged in full precision, then cast
     adapter_path = _locate_adapter(adapter_path, access)
     weights = _read_adapter(adapter_path)
     refuse_unfilled(path, unfilled, brought={name.removeprefix(ADAPTER_PREFIX) for name in weights})
@@ -82,23 +102,31 @@ def _load_trained(
 
 
 def load_classifier(
-    path: str, dtype: torch.dtype, access: HubAccess
+    path: str, dtype: torch.dtype, access: HubAccess, reads_weights: bool = True
 ) -> tuple[PreTrainedModel, dict[str, str]]:
     """Load a checkpoint with a head of one label, fresh where the checkpoint has none."""
-    return _load(
-        AutoModelForSequenceClassification, path, dtype, access, num_labels=1, ignore_mismatched_sizes=True
-    )
+    auto_class = AutoModelForSequenceClassification
+    if not reads_weights and not is_local(path):
+        return _make(auto_class, path, dtype, access, num_labels=1)
+    return _load(auto_class, path, dtype, access, reads_weights, num_labels=1, ignore_mismatched_sizes=True)
 
 
 def load_language_model(
-    path: str, dtype: torch.dtype, access: HubAccess
+    path: str, dtype: torch.dtype, access: HubAccess, reads_weights: bool = True
 ) -> tuple[PreTrainedModel, dict[str, str]]:
     """Load a checkpoint with a head over its vocabulary."""
-    return _load(AutoModelForCausalLM, path, dtype, access)
+    if not reads_weights and not is_local(path):
+        return _make(AutoModelForCausalLM, path, dtype, access)
+    return _load(AutoModelForCausalLM, path, dtype, access, reads_weights)
 
 
 def _load(
-    auto_class: Any, path: str, dtype: torch.dtype, access: HubAccess, **options: Any
+    auto_class: Any,
+    path: str,
+    dtype: torch.dtype,
+    access: HubAccess,
+    reads_weights: bool,
+    **options: Any,
 ) -> tuple[PreTrainedModel, dict[str, str]]:
     refuse_missing_folder(path)
     with _translate_load_errors(path), _hide_load_report():
@@ -109,6 +137,7 @@ def _load(
             cache_dir=access.cache_dir,
             revision=access.revision or "main",
             output_loading_info=True,
+            device_map=None if reads_weights else "meta",
             **options,
         )
     unfilled = dict.fromkeys(report["missing_keys"], "is not in the checkpoint")
@@ -117,19 +146,37 @@ def _load(
     return model, unfilled
 
 
+def _make(
+    auto_class: Any, path: str, dtype: torch.dtype, access: HubAccess, **options: Any
+) -> tuple[PreTrainedModel, dict[str, str]]:
+    """A model on ``meta`` from its config.json alone; every weight counts as filled."""
+    with _translate_load_errors(path), torch.device("meta"):
+        config = AutoConfig.from_pretrained(
+            path,
+            trust_remote_code=access.trust_remote_code,
+            cache_dir=access.cache_dir,
+            revision=access.revision or "main",
+            **options,
+        )
+        model = auto_class.from_config(config, dtype=dtype, trust_remote_code=access.trust_remote_code)
+    return model, {}
+
+
 def load_native(make: Callable[[dict[str, Any]], torch.nn.Module]) -> Loader:
     """The loader of a model of ours, which ``make`` builds from config.json, or refuses by a ValueError."""
 
-    def load(path: str, dtype: torch.dtype, access: HubAccess) -> Loaded:
+    def load(path: str, dtype: torch.dtype, access: HubAccess, reads_weights: bool = True) -> Loaded:
         refuse_missing_folder(path)
         with _translate_load_errors(path):
-            folder = find_folder(path, access)
+            folder = find_folder(path, access) if reads_weights else path
             with torch.device("meta"):
-                model = make(read_json(folder, CONFIG_FILE) or {}).to(dtype)
+                model = make(read_json(folder, CONFIG_FILE, access) or {}).to(dtype)
+            if not reads_weights:
+                stored = read_headers(path) if is_local(path) else model.state_dict()
+                report: Any = model.load_state_dict(stored, strict=False)
+                return model, dict.fromkeys(report.missing_keys, "is not in the checkpoint")
             model.to_empty(device="cpu")
-            report: Any = load_torch_model(
-                model, folder, safe=False
-            )  # safetensors or, without code in it, .bin
+            report = load_torch_model(model, folder, safe=False)  # safetensors or, without code in it, .bin
         return model, dict.fromkeys(report.missing_keys, "is not in the checkpoint")
 
     return load
@@ -212,7 +259,9 @@ def _merge_adapter(model: torch.nn.Module, path: str, weights: dict[str, torch.T
         config = PeftConfig.from_pretrained(path)
         if not isinstance(model, PreTrainedModel):
             config.task_type = None  # peft's classes for tasks want a model of transformers
-        adapted = PeftModel.from_pretrained(model, path, config=config)
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", ".*copying from a non-meta parameter")  # where none are read
+            adapted = PeftModel.from_pretrained(model, path, config=config)
     except (ValueError, RuntimeError) as error:  # no such layers; layers of other sizes
         raise BadCheckpoint(f"{path}: the adapter does not fit this base model ({error})") from error
     adapted.active_peft_config.base_model_name_or_path = None  # or peft asks the hub for that model's files

@@ -118,7 +118,9 @@ class PromptReranker(AbsReranker):
         self.tokenizer = load_prompt_tokenizer(path, access)
         self.tokenizer.padding_side = padding_side
         self.encoder = PromptEncoder(self.tokenizer, needs_bos)
-        model = load_reranker_model(family, load, path, adapter_path, dtype, access)
+        model = load_reranker_model(
+            family, load, path, adapter_path, dtype, access, reads_weights=self.device.type != "meta"
+        )
         self.model = model.to(self.device).eval()
 
     def encode_pairs(self, pairs: Sequence[Pair], options: PromptOptions) -> list[Row]:

@@ -63,7 +63,9 @@ class FlagReranker(AbsReranker):
         dtype = choose_dtype(self.device, use_fp16, use_bf16)
         path, adapter_path = fspath(model_name_or_path), fspath(peft_path) if peft_path is not None else None
         self.tokenizer = load_tokenizer(path, access)
-        model = load_reranker_model(ENCODER_ONLY, load_classifier, path, adapter_path, dtype, access)
+        model = load_reranker_model(
+            ENCODER_ONLY, load_classifier, path, adapter_path, dtype, access, self.device.type != "meta"
+        )
         self.model = model.to(self.device).eval()
         self.encoder = PairEncoder(self.tokenizer, count_positions(model))
 

@@ -152,11 +152,13 @@ def test_a_missing_file_ends_with_a_sentence(run, bert_folder, tmp_path):
 @pytest.mark.parametrize(
     ("command", "taught"),
     [
-        ([], ["score", "finetune"]),
-        (["score"], ['"passage"', "--peft_path", "--normalize"]),
+        ([], ["score", "info", "bench", "finetune"]),
+        (["score"], ['"passage"', "--peft_path", "--normalize", "--revision", "--cache_dir", "--quiet"]),
+        (["info"], ["--peft_path", "--revision", "--json", "examples:"]),
+        (["bench"], ["--pairs", "--passages", "--rounds", "--cutoff_layers", "examples:"]),
         (["finetune"], ['"pos"', "--lora_rank", "--learning_rate", "--knowledge_distillation", "examples:"]),
     ],
-    ids=["all", "score", "finetune"],
+    ids=["all", "score", "info", "bench", "finetune"],
 )
 def test_help_teaches(run, capsys, command, taught):
     with pytest.raises(SystemExit) as end:
