@@ -12,6 +12,7 @@ from rerankers.auto import (
     RerankerConfig,
 )
 from rerankers.base import AbsReranker
+from rerankers.describe import AdapterInfo, ModelInfo, describe_model
 from rerankers.detection import RerankerModelClass
 from rerankers.errors import (
     BadArgument,
@@ -30,6 +31,7 @@ __all__ = [
     "AUTO_RERANKER_MAPPING",
     "RERANKER_CLASS_MAPPING",
     "AbsReranker",
+    "AdapterInfo",
     "BadArgument",
     "BadCheckpoint",
     "BadPairs",
@@ -41,7 +43,9 @@ __all__ = [
     "FlagReranker",
     "LayerWiseFlagLLMReranker",
     "LightWeightFlagLLMReranker",
+    "ModelInfo",
     "RerankerConfig",
     "RerankerError",
     "RerankerModelClass",
+    "describe_model",
 ]

@@ -7,7 +7,9 @@ from importlib import import_module
 from rerankers.errors import RerankerError
 
 COMMANDS = {
-    "score": ("rerankers.score", "score pairs of query and passage, read as JSON lines"),
+    "score": ("rerankers.commands.score", "score pairs of query and passage, read as JSON lines"),
+    "info": ("rerankers.commands.info", "tell what would be loaded for a model, without reading its weights"),
+    "bench": ("rerankers.commands.bench", "measure how fast a model scores on this machine"),
     "finetune": ("rerankers.finetune.run", "fine-tune a reranker, whole or as an adapter"),
 }
 """The module of each command, imported only to run it, and what it does."""

@@ -1,4 +1,4 @@
-"""Which class runs a model: by the name it was published under, else by what its folder says about itself."""
+"""Which class runs a model: by the name it was published under, else by what its files say about it."""
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -12,12 +12,13 @@ from rerankers.detection import (
     CONFIG_FILE,
     RerankerModelClass,
     detect_family,
-    read_json,
+    read_description,
 )
 from rerankers.errors import BadArgument, BadCheckpoint
 from rerankers.families.decoder import FlagLLMReranker
 from rerankers.families.encoder import FlagReranker
 from rerankers.families.layered import LayerWiseFlagLLMReranker, LightWeightFlagLLMReranker
+from rerankers.hub import DEFAULT_ACCESS, HubAccess, find_folder, is_local
 
 
 @dataclass(frozen=True)
@@ -104,17 +105,28 @@ class FlagAutoReranker:
             BadCheckpoint: the folder can't be loaded.
         """
         path = fspath(model_name_or_path).rstrip("/") or fspath(model_name_or_path)
-        config = AUTO_RERANKER_MAPPING.get(read_name(path)) if model_class is None else None
-        if config is None:
-            config = RerankerConfig(tell_family(path) if model_class is None else read_family(model_class))
-        load = RERANKER_CLASS_MAPPING[config.model_class]
-        base_path = find_base(path)
+        access = HubAccess(cache_dir=kwargs.get("cache_dir"), revision=kwargs.get("revision"))
+        config = choose_config(path, model_class, access)
+        base_path = find_base(path, access)
         if base_path is not None:
-            path, kwargs = base_path, {"peft_path": path} | kwargs
+            kwargs = _lay_over_base(path, access, kwargs)
         if trust_remote_code is None:
             trust_remote_code = config.trust_remote_code
+        load = RERANKER_CLASS_MAPPING[config.model_class]
         arguments = {**config.arguments, **kwargs}
-        return load(path, use_fp16=use_fp16, trust_remote_code=trust_remote_code, **arguments)
+        return load(base_path or path, use_fp16=use_fp16, trust_remote_code=trust_remote_code, **arguments)
+
+
+def choose_config(
+    path: str, model_class: str | RerankerModelClass | None, access: HubAccess = DEFAULT_ACCESS
+) -> RerankerConfig:
+    """How a model is loaded: as its caller says, else as its published name or its files tell.
+
+    Raises: see ``FlagAutoReranker.from_finetuned``.
+    """
+    if model_class is not None:
+        return RerankerConfig(read_family(model_class))
+    return AUTO_RERANKER_MAPPING.get(read_name(path)) or RerankerConfig(tell_family(path, access))
 
 
 def read_name(path: str) -> str:
@@ -133,13 +145,13 @@ def read_family(model_class: str | RerankerModelClass) -> RerankerModelClass:
         ) from None
 
 
-def tell_family(path: str) -> RerankerModelClass:
-    """The family that a model's folder tells.
+def tell_family(path: str, access: HubAccess = DEFAULT_ACCESS) -> RerankerModelClass:
+    """The family that a model's files tell.
 
     Raises:
-        BadArgument: it tells none.
+        BadArgument: they tell none, or the hub can't be asked for them.
     """
-    family = detect_family(path)
+    family = detect_family(path, access)
     if family is None:
         raise BadArgument(
             f"{path!r}: neither its name nor its {CONFIG_FILE} or {ADAPTER_CONFIG_FILE} tells its family; "
@@ -148,10 +160,10 @@ def tell_family(path: str) -> RerankerModelClass:
     return family
 
 
-def find_base(path: str) -> str | None:
-    """The base model that an adapter's folder names; None when the folder is not an adapter's."""
-    adapter = read_json(path, ADAPTER_CONFIG_FILE)
-    if adapter is None or read_json(path, CONFIG_FILE) is not None:
+def find_base(path: str, access: HubAccess = DEFAULT_ACCESS) -> str | None:
+    """The base model that an adapter names; None when it is no adapter but a whole model."""
+    adapter = read_description(path, access).adapter
+    if adapter is None:
         return None
     base_path = adapter.get("base_model_name_or_path")
     if not isinstance(base_path, str):
@@ -159,6 +171,17 @@ def find_base(path: str) -> str | None:
             f"{path}: the adapter names no base model; load that one, with peft_path={path!r}"
         )
     return base_path
+
+
+def _lay_over_base(path: str, access: HubAccess, given: dict[str, Any]) -> dict[str, Any]:
+    """The arguments that lay an adapter over its base; a revision was the adapter's if that is on the hub."""
+    if is_local(path):
+        return {"peft_path": path} | given
+    try:
+        folder = find_folder(path, access)
+    except (OSError, ValueError) as error:
+        raise BadCheckpoint(f"{path}: can't be loaded ({error})") from error
+    return {"peft_path": folder} | given | {"revision": None}
 
 
 def _list_families(families: Iterable[RerankerModelClass]) -> str:

@@ -104,6 +104,7 @@ class AbsReranker(ABC):
         options: ScoreOptions,
     ) -> None:
         self.devices = choose_devices(devices)
+        self.device = self.devices[0]
         self._instructions = (query_instruction, passage_instruction)
         self._defaults = options
         self._token_budget = default_token_budget(self.devices[0])
@@ -114,7 +115,7 @@ class AbsReranker(ABC):
         if len(self.devices) == 1:
             self.open_on(self.devices[0], load)
             return
-        self.model = load().to("meta")
+        self.model = load(False)
         self._pool = DevicePool(self, load, self.devices)
 
     def open_on(self, device: torch.device, load: LoadModel) -> None:
@@ -126,7 +127,8 @@ class AbsReranker(ABC):
         """
         refuse_missing_device(device)
         self.device = device
-        self.model = self.adapt_model(load().eval()).to(device)
+        reads_weights = device.type != "meta"
+        self.model = self.adapt_model(load(reads_weights).eval()).to(device)
 
     def adapt_model(self, model: torch.nn.Module) -> torch.nn.Module:
         """What a family does to a loaded model before it scores on ``self.device``."""

@@ -1,12 +1,13 @@
-"""Which family a model is of, by the configuration files in its folder; knows no class that runs it."""
+"""Which family a model is of, by its configuration files; knows no class that runs it."""
 
 import json
+from dataclasses import dataclass, replace
 from enum import Enum
 from fnmatch import fnmatchcase
-from pathlib import Path
 from typing import Any
 
-from rerankers.errors import BadCheckpoint
+from rerankers.errors import BadArgument, BadCheckpoint
+from rerankers.hub import DEFAULT_ACCESS, HubAccess, find_file
 
 CONFIG_FILE = "config.json"
 ADAPTER_CONFIG_FILE = "adapter_config.json"
@@ -55,29 +56,81 @@ ADAPTER_TASK_FAMILIES = {
 """What ``task_type`` in adapter_config.json tells."""
 
 
-def detect_family(path: str) -> RerankerModelClass | None:
-    """Tell a model's family from the files in its folder; None when they don't tell, or it is no folder."""
-    config = read_json(path, CONFIG_FILE)
-    adapter = read_json(path, ADAPTER_CONFIG_FILE)
+@dataclass(frozen=True)
+class Description:
+    """What a model says about itself; of an adapter only ``adapter`` is there."""
+
+    config: dict[str, Any] | None = None
+    adapter: dict[str, Any] | None = None
+
+
+def read_description(path: str, access: HubAccess) -> Description:
+    """Read the configuration of a model or adapter, in its folder or on the hub.
+
+    Raises:
+        BadCheckpoint: a file is damaged.
+        BadArgument: the hub can't be asked, and nothing was fetched before.
+    """
+    try:
+        config = read_json(path, CONFIG_FILE, access)
+    except BadArgument:
+        adapter = _read_fetched(path, ADAPTER_CONFIG_FILE, access)
+        if adapter is None:
+            raise
+        return Description(adapter=adapter)
     if config is not None:
-        return _detect_from_config(config)
-    return None if adapter is None else ADAPTER_TASK_FAMILIES.get(str(adapter.get("task_type")))
+        return Description(config)
+    return Description(adapter=read_json(path, ADAPTER_CONFIG_FILE, access))
 
 
-def _detect_from_config(config: dict[str, Any]) -> RerankerModelClass | None:
+def explain_family(path: str, access: HubAccess = DEFAULT_ACCESS) -> tuple[RerankerModelClass, str] | None:
+    """Tell a model's family, and by what, from its configuration; None when that does not tell.
+
+    Raises: see ``read_description``.
+    """
+    found = read_description(path, access)
+    if found.config is not None:
+        return _detect_from_config(found.config)
+    task = str((found.adapter or {}).get("task_type"))
+    if task not in ADAPTER_TASK_FAMILIES:
+        return None
+    return ADAPTER_TASK_FAMILIES[task], f"task_type {task} in {ADAPTER_CONFIG_FILE}"
+
+
+def detect_family(path: str, access: HubAccess = DEFAULT_ACCESS) -> RerankerModelClass | None:
+    """The family alone that ``explain_family`` finds."""
+    found = explain_family(path, access)
+    return None if found is None else found[0]
+
+
+def _detect_from_config(config: dict[str, Any]) -> tuple[RerankerModelClass, str] | None:
     for architecture in config.get("architectures") or []:
         for pattern, family in ARCHITECTURE_FAMILIES:
             if fnmatchcase(architecture, pattern):
-                return family
-    return RerankerModelClass.ENCODER_ONLY_BASE if config.get("model_type") in ENCODER_MODEL_TYPES else None
+                return family, f"architectures {architecture} in {CONFIG_FILE}"
+    if config.get("model_type") not in ENCODER_MODEL_TYPES:
+        return None
+    return RerankerModelClass.ENCODER_ONLY_BASE, f"model_type {config['model_type']} in {CONFIG_FILE}"
 
 
-def read_json(folder: str, name: str) -> dict[str, Any] | None:
-    """Read a checkpoint's JSON file; None when the folder has none."""
-    file = Path(folder) / name
-    if not file.is_file():
+def read_json(path: str, name: str, access: HubAccess = DEFAULT_ACCESS) -> dict[str, Any] | None:
+    """Read a checkpoint's JSON file; None when it has none.
+
+    Raises:
+        BadCheckpoint: the file is damaged.
+        BadArgument: see ``find_file``.
+    """
+    file = find_file(path, name, access)
+    if file is None:
         return None
     try:
         return dict(json.loads(file.read_text(encoding="utf-8")))
     except ValueError as error:
         raise BadCheckpoint(f"{file}: is not a JSON object ({error})") from error
+
+
+def _read_fetched(path: str, name: str, access: HubAccess) -> dict[str, Any] | None:
+    try:
+        return read_json(path, name, replace(access, only_fetched=True))
+    except BadArgument:
+        return None

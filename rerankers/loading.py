@@ -1,16 +1,17 @@
 """How a checkpoint, and an adapter laid over it, become a model with every weight trained."""
 
 import logging
+import warnings
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from dataclasses import replace
+from typing import Any, Protocol
 
 import torch
-from huggingface_hub import load_torch_model, snapshot_download
+from huggingface_hub import load_torch_model
 from safetensors import SafetensorError
 from transformers import (
+    AutoConfig,
     AutoModelForCausalLM,
     AutoModelForSequenceClassification,
     AutoTokenizer,
@@ -20,26 +21,30 @@ from transformers import (
 )
 
 from rerankers.detection import ADAPTER_CONFIG_FILE, CONFIG_FILE, RerankerModelClass, detect_family, read_json
-from rerankers.errors import BadCheckpoint
+from rerankers.errors import BadArgument, BadCheckpoint
+from rerankers.hub import HubAccess, find_folder, is_local, refuse_missing_folder
+from rerankers.weights import read_headers
 
 ADAPTER_PREFIX = "base_model.model."
 """What peft puts before the names of a model's own weights."""
 
 
-@dataclass(frozen=True)
-class HubAccess:
-    """How files that are not in a local folder are found, and whether code among them may run."""
-
-    trust_remote_code: bool = False
-    cache_dir: str | None = None
-
-
 Loaded = tuple[torch.nn.Module, dict[str, str]]
 """A model, and the name of every weight that its checkpoint did not fill, with the reason."""
-Loader = Callable[[str, torch.dtype, HubAccess], Loaded]
-"""Loads the model in a folder, or of that name on the hub, with weights of that precision."""
 MakeModel = Callable[[dict[str, Any]], torch.nn.Module]
 """Builds a model for what its config.json says."""
+
+
+class Loader(Protocol):
+    """Loads the model in a folder, or of that name on the hub, with weights of that precision.
+
+    Without reading weights it gives the same model on the device ``meta``, where tensors have shapes but no
+    numbers, and the same errors; on the hub the files of the weights are then not looked at.
+    """
+
+    def __call__(
+        self, path: str, dtype: torch.dtype, access: HubAccess, reads_weights: bool = True
+    ) -> Loaded: ...
 
 
 def load_reranker_model(
@@ -49,12 +54,14 @@ def load_reranker_model(
     adapter_path: str | None,
     dtype: torch.dtype,
     access: HubAccess,
+    reads_weights: bool = True,
 ) -> torch.nn.Module:
     """Load a model whose every weight was trained, its adapter merged into it.
 
     Args:
         family: what the model is to be.
         load: how that family's models are loaded.
+        reads_weights: see ``Loader``.
 
     Raises:
         BadCheckpoint: a folder or its weights are missing; the weights hold no head, or one with several
@@ -62,54 +69,77 @@ def load_reranker_model(
             another family, which the message names.
     """
     try:
-        return _load_trained(load, path, adapter_path, dtype, access)
+        return _load_trained(load, path, adapter_path, dtype, access, reads_weights)
     except BadCheckpoint as error:
-        found = detect_family(path)
+        found = _detect_quietly(path, access)
         if found in (None, family):
             raise
         raise BadCheckpoint(f"{error}; its {CONFIG_FILE} says {found.value}, not {family.value}") from error
 
 
+def _detect_quietly(path: str, access: HubAccess) -> RerankerModelClass | None:
+    try:
+        return detect_family(path, replace(access, only_fetched=True))
+    except BadArgument:  # nothing of it was fetched
+        return None
+
+
 def _load_trained(
-    load: Loader, path: str, adapter_path: str | None, dtype: torch.dtype, access: HubAccess
+    load: Loader,
+    path: str,
+    adapter_path: str | None,
+    dtype: torch.dtype,
+    access: HubAccess,
+    reads_weights: bool,
 ) -> torch.nn.Module:
     if adapter_path is None:
-        model, unfilled = load(path, dtype, access)
+        model, unfilled = load(path, dtype, access, reads_weights)
         refuse_unfilled(path, unfilled, brought=())
         return model
-    model, unfilled = load(path, torch.float32, access)  # merged in full precision, then cast
+    model, unfilled = load(path, torch.float32, access, reads_weights)  # merged in full precision, then cast
+    adapter_path = _locate_adapter(adapter_path, access)
     weights = _read_adapter(adapter_path)
     refuse_unfilled(path, unfilled, brought={name.removeprefix(ADAPTER_PREFIX) for name in weights})
     return _merge_adapter(model, adapter_path, weights).to(dtype)
 
 
 def load_classifier(
-    path: str, dtype: torch.dtype, access: HubAccess
+    path: str, dtype: torch.dtype, access: HubAccess, reads_weights: bool = True
 ) -> tuple[PreTrainedModel, dict[str, str]]:
     """Load a checkpoint with a head of one label, fresh where the checkpoint has none."""
-    return _load(
-        AutoModelForSequenceClassification, path, dtype, access, num_labels=1, ignore_mismatched_sizes=True
-    )
+    auto_class = AutoModelForSequenceClassification
+    if not reads_weights and not is_local(path):
+        return _make(auto_class, path, dtype, access, num_labels=1)
+    return _load(auto_class, path, dtype, access, reads_weights, num_labels=1, ignore_mismatched_sizes=True)
 
 
 def load_language_model(
-    path: str, dtype: torch.dtype, access: HubAccess
+    path: str, dtype: torch.dtype, access: HubAccess, reads_weights: bool = True
 ) -> tuple[PreTrainedModel, dict[str, str]]:
     """Load a checkpoint with a head over its vocabulary."""
-    return _load(AutoModelForCausalLM, path, dtype, access)
+    if not reads_weights and not is_local(path):
+        return _make(AutoModelForCausalLM, path, dtype, access)
+    return _load(AutoModelForCausalLM, path, dtype, access, reads_weights)
 
 
 def _load(
-    auto_class: Any, path: str, dtype: torch.dtype, access: HubAccess, **options: Any
+    auto_class: Any,
+    path: str,
+    dtype: torch.dtype,
+    access: HubAccess,
+    reads_weights: bool,
+    **options: Any,
 ) -> tuple[PreTrainedModel, dict[str, str]]:
-    _refuse_missing_folder(path)
+    refuse_missing_folder(path)
     with _translate_load_errors(path), _hide_load_report():
         model, report = auto_class.from_pretrained(
             path,
             dtype=dtype,
             trust_remote_code=access.trust_remote_code,
             cache_dir=access.cache_dir,
+            revision=access.revision or "main",
             output_loading_info=True,
+            device_map=None if reads_weights else "meta",
             **options,
         )
     unfilled = dict.fromkeys(report["missing_keys"], "is not in the checkpoint")
@@ -118,30 +148,51 @@ def _load(
     return model, unfilled
 
 
-def load_native(make: MakeModel, path: str, dtype: torch.dtype, access: HubAccess) -> Loaded:
+def _make(
+    auto_class: Any, path: str, dtype: torch.dtype, access: HubAccess, **options: Any
+) -> tuple[PreTrainedModel, dict[str, str]]:
+    """A model on ``meta`` from its config.json alone; every weight counts as filled."""
+    with _translate_load_errors(path), torch.device("meta"):
+        config = AutoConfig.from_pretrained(
+            path,
+            trust_remote_code=access.trust_remote_code,
+            cache_dir=access.cache_dir,
+            revision=access.revision or "main",
+            **options,
+        )
+        model = auto_class.from_config(config, dtype=dtype, trust_remote_code=access.trust_remote_code)
+    return model, {}
+
+
+def load_native(
+    make: MakeModel, path: str, dtype: torch.dtype, access: HubAccess, reads_weights: bool = True
+) -> Loaded:
     """Load a model of ours, which ``make`` builds from config.json, or refuses by a ValueError."""
-    _refuse_missing_folder(path)
+    refuse_missing_folder(path)
     with _translate_load_errors(path):
-        folder = path if Path(path).is_dir() else _fetch(path, access)
+        folder = find_folder(path, access) if reads_weights else path
         with torch.device("meta"):
-            model = make(read_json(folder, CONFIG_FILE) or {}).to(dtype)
-        model.to_empty(device="cpu")
-        report: Any = load_torch_model(model, folder, safe=False)  # safetensors or, without code in it, .bin
+            model = make(read_json(folder, CONFIG_FILE, access) or {}).to(dtype)
+        if reads_weights:
+            model.to_empty(device="cpu")
+            report: Any = load_torch_model(
+                model, folder, safe=False
+            )  # safetensors or, without code in it, .bin
+        else:
+            stored = read_headers(path) if is_local(path) else model.state_dict()
+            report = model.load_state_dict(stored, strict=False)
     return model, dict.fromkeys(report.missing_keys, "is not in the checkpoint")
-
-
-def _fetch(name: str, access: HubAccess) -> str:
-    return snapshot_download(
-        name, cache_dir=access.cache_dir, allow_patterns=["*.json", "*.safetensors", "*.bin", "*.model"]
-    )
 
 
 def load_tokenizer(path: str, access: HubAccess) -> PreTrainedTokenizerBase:
     """Load the tokenizer that belongs to a checkpoint."""
-    _refuse_missing_folder(path)
+    refuse_missing_folder(path)
     with _translate_load_errors(path):
         return AutoTokenizer.from_pretrained(
-            path, trust_remote_code=access.trust_remote_code, cache_dir=access.cache_dir
+            path,
+            trust_remote_code=access.trust_remote_code,
+            cache_dir=access.cache_dir,
+            revision=access.revision or "main",
         )
 
 
@@ -150,10 +201,10 @@ def load_prompt_tokenizer(path: str, access: HubAccess) -> PreTrainedTokenizerBa
 
     The class that transformers 5 chooses for Llama's kin leaves out the normaliser, which changes every id.
     """
-    _refuse_missing_folder(path)
+    refuse_missing_folder(path)
     with _translate_load_errors(path):
         tokenizer: PreTrainedTokenizerBase = PreTrainedTokenizerFast.from_pretrained(
-            path, cache_dir=access.cache_dir
+            path, cache_dir=access.cache_dir, revision=access.revision or "main"
         )
     return tokenizer
 
@@ -185,9 +236,15 @@ def count_positions(model: torch.nn.Module) -> int | None:
     return max_positions
 
 
+def _locate_adapter(path: str, access: HubAccess) -> str:
+    """The adapter's folder; on the hub its main branch counts, since the revision is the model's."""
+    refuse_missing_folder(path)
+    with _translate_load_errors(path):
+        return find_folder(path, replace(access, revision=None))
+
+
 def _read_adapter(path: str) -> dict[str, torch.Tensor]:
-    _refuse_missing_folder(path)
-    if Path(path).is_dir() and read_json(path, ADAPTER_CONFIG_FILE) is None:
+    if read_json(path, ADAPTER_CONFIG_FILE) is None:
         raise BadCheckpoint(f"{path}: holds no adapter ({ADAPTER_CONFIG_FILE} is missing)")
     from peft.utils import load_peft_weights  # peft takes seconds to import: only those who need it pay
 
@@ -204,7 +261,9 @@ def _merge_adapter(model: torch.nn.Module, path: str, weights: dict[str, torch.T
         config = PeftConfig.from_pretrained(path)
         if not isinstance(model, PreTrainedModel):
             config.task_type = None  # peft's classes for tasks want a model of transformers
-        adapted = PeftModel.from_pretrained(model, path, config=config)
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", ".*copying from a non-meta parameter")  # where none are read
+            adapted = PeftModel.from_pretrained(model, path, config=config)
     except (ValueError, RuntimeError) as error:  # no such layers; layers of other sizes
         raise BadCheckpoint(f"{path}: the adapter does not fit this base model ({error})") from error
     adapted.active_peft_config.base_model_name_or_path = None  # or peft asks the hub for that model's files
@@ -213,13 +272,6 @@ def _merge_adapter(model: torch.nn.Module, path: str, weights: dict[str, torch.T
         raise BadCheckpoint(f"{path}: the adapter does not fit this base model (weight {min(strangers)})")
     merged: torch.nn.Module = adapted.merge_and_unload()
     return merged
-
-
-def _refuse_missing_folder(path: str) -> None:
-    """Tell a folder that is not there from the name of a model on the hub (``name`` or ``owner/name``)."""
-    looks_local = path.startswith((".", "/", "~")) or path.count("/") > 1 or not path
-    if looks_local and not Path(path).is_dir():
-        raise BadCheckpoint(f"{path!r}: no such folder")
 
 
 @contextmanager

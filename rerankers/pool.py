@@ -18,8 +18,8 @@ import torch
 from rerankers.errors import DeviceDied
 from rerankers.sequences import Row
 
-LoadModel = Callable[[], torch.nn.Module]
-"""Loads a model, onto the CPU."""
+LoadModel = Callable[[bool], torch.nn.Module]
+"""Loads a model onto the CPU or, told not to read weights, as one without numbers onto ``meta``."""
 
 
 class RowScorer(Protocol):

@@ -53,9 +53,14 @@ def test_shell_examples_name_commands_and_options_that_exist(example):
     """Each `make` target is in the Makefile, each flag of `python -m …` in its help."""
     for target in re.findall(r"make ([a-z-]+)", example):
         assert re.search(rf"^{target}:", (ROOT / "Makefile").read_text(), re.MULTILINE), target
-    for module, arguments in re.findall(r"python -m (gateway|worker)(.*)", example):
+    commands = r"python -m (gateway|worker|rerankers (?:info|bench|score|finetune))([^#\n]*)"
+    for module, arguments in re.findall(commands, example):
         help_text = subprocess.run(
-            [sys.executable, "-m", module, "--help"], capture_output=True, text=True, check=True, cwd=ROOT
+            [sys.executable, "-m", *module.split(), "--help"],
+            capture_output=True,
+            text=True,
+            check=True,
+            cwd=ROOT,
         ).stdout
         assert not [flag for flag in re.findall(r"--[a-z-]+", arguments) if flag not in help_text]
 

@@ -25,8 +25,9 @@ _MARK_RENEWAL_S = 1.5
 
 _WARM_UP = [("warm up", "a passage"), ("warm up", "a longer passage " * 100)]
 _MODEL_FILES = ("*.json", "*.safetensors", "*.bin", "*.model", "*.txt", "*.py")
+_DESCRIPTIONS = ("config.json", "adapter_config.json")  # fetched for every model: their folder has the rest
 # settings that say where and how fast, not what a score is
-_NOT_IN_VERSION = {"path", "peft_path", "devices", "batch_size"}
+_NOT_IN_VERSION = {"path", "peft_path", "revision", "devices", "batch_size"}
 
 
 @dataclass(frozen=True)
@@ -62,8 +63,16 @@ def _name_version(settings: ModelSettings) -> str:
     Reading the files again costs little: loading has just put them into the page cache.
     """
     digest = hashlib.sha256(settings.model_dump_json(exclude=_NOT_IN_VERSION).encode())
-    for name in filter(None, (settings.path, settings.peft_path)):
-        folder = Path(name) if Path(name).is_dir() else Path(snapshot_download(name, local_files_only=True))
+    for name, revision in ((settings.path, settings.revision), (settings.peft_path, None)):
+        if name is None:
+            continue
+        folder = Path(name)
+        if not folder.is_dir():
+            folder = Path(
+                snapshot_download(
+                    name, revision=revision, local_files_only=True, allow_patterns=list(_DESCRIPTIONS)
+                )
+            )
         for file in sorted(file for pattern in _MODEL_FILES for file in folder.glob(pattern)):
             with file.open("rb") as content:
                 digest.update(file.name.encode() + hashlib.file_digest(content, "sha256").digest())

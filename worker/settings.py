@@ -93,6 +93,9 @@ class ModelSettings(BaseModel):
     peft_path: str | None = Field(
         None, min_length=1, description="LoRA adapter folder, or its name on the hub."
     )
+    revision: str | None = Field(
+        None, min_length=1, description="Branch, tag or commit of a model on the hub."
+    )
     use_fp16: bool | None = Field(None, description="Compute in half precision (GPU only).")
     use_bf16: bool | None = Field(None, description="Compute in bfloat16.")
     devices: str | list[str] | None = Field(

@@ -13,8 +13,8 @@ from rerankers.base import AbsReranker, Instruction, ScoreOptions
 from rerankers.detection import RerankerModelClass
 from rerankers.devices import Devices, choose_dtype
 from rerankers.errors import BadArgument
+from rerankers.hub import HubAccess
 from rerankers.loading import (
-    HubAccess,
     Loader,
     load_language_model,
     load_prompt_tokenizer,
@@ -46,6 +46,7 @@ class PromptArguments(TypedDict, total=False):
         query_instruction_for_rerank, passage_instruction_for_rerank: ``"A: "`` and ``"B: "``; None is none.
         query_instruction_format, passage_instruction_format: ``"{}{}"``; joins instruction and text.
         cache_dir: where files from the hub are kept.
+        revision: the model's branch, tag or commit on the hub; None is the main branch.
         trust_remote_code: False; run code that the model brings along.
         devices: see ``Devices``.
         prompt: the question that follows query and passage; None is the family's own.
@@ -57,6 +58,7 @@ class PromptArguments(TypedDict, total=False):
     passage_instruction_for_rerank: str | None
     passage_instruction_format: str
     cache_dir: str | None
+    revision: str | None
     trust_remote_code: bool
     devices: Devices
     prompt: str | None
@@ -96,6 +98,7 @@ class PromptReranker(AbsReranker):
         passage_instruction_for_rerank: str | None = "B: ",
         passage_instruction_format: str = "{}{}",
         cache_dir: str | None = None,
+        revision: str | None = None,
         trust_remote_code: bool = False,
         devices: Devices = None,
         prompt: str | None = None,
@@ -116,7 +119,7 @@ class PromptReranker(AbsReranker):
                 prompt=default_prompt if prompt is None else prompt,
             ),
         )
-        access = HubAccess(trust_remote_code, cache_dir)
+        access = HubAccess(trust_remote_code, cache_dir, revision)
         dtype = choose_dtype(self.devices, use_fp16, use_bf16)
         path, adapter_path = fspath(model_name_or_path), fspath(peft_path) if peft_path is not None else None
         self.tokenizer = load_prompt_tokenizer(path, access)

@@ -9,7 +9,8 @@ import torch
 from rerankers.base import AbsReranker, Instruction, ScoreOptions
 from rerankers.detection import RerankerModelClass
 from rerankers.devices import Devices, choose_dtype
-from rerankers.loading import HubAccess, count_positions, load_classifier, load_reranker_model, load_tokenizer
+from rerankers.hub import HubAccess
+from rerankers.loading import count_positions, load_classifier, load_reranker_model, load_tokenizer
 from rerankers.models.packed import PackedEncoder, can_pack
 from rerankers.sequences import Batch, Pair, PairEncoder, Row, pack_rows
 
@@ -26,6 +27,7 @@ class FlagReranker(AbsReranker):
         use_bf16: half precision with the range of fp32, on any device.
         trust_remote_code: run code that the model brings along.
         cache_dir: where files from the hub are kept.
+        revision: the model's branch, tag or commit on the hub; None is the main branch.
 
     The others are described at ``Instruction`` and ``ScoreOptions``.
 
@@ -52,6 +54,7 @@ class FlagReranker(AbsReranker):
         *,
         peft_path: str | PathLike[str] | None = None,
         use_bf16: bool = False,
+        revision: str | None = None,
     ) -> None:
         super().__init__(
             Instruction(query_instruction_for_rerank, query_instruction_format),
@@ -59,7 +62,7 @@ class FlagReranker(AbsReranker):
             devices,
             ScoreOptions(batch_size, query_max_length, max_length, normalize),
         )
-        access = HubAccess(trust_remote_code, cache_dir)
+        access = HubAccess(trust_remote_code, cache_dir, revision)
         dtype = choose_dtype(self.devices, use_fp16, use_bf16)
         path, adapter_path = fspath(model_name_or_path), fspath(peft_path) if peft_path is not None else None
         self.tokenizer = load_tokenizer(path, access)

@@ -13,7 +13,8 @@ from rerankers.errors import BadArgument
 from rerankers.finetune.arguments import DataOptions, ModelOptions, TrainingOptions, build_parser
 from rerankers.finetune.groups import GroupCollator, GroupDataset, read_rows
 from rerankers.finetune.trainer import GroupTrainer
-from rerankers.loading import HubAccess, count_positions, load_classifier, load_tokenizer, refuse_unfilled
+from rerankers.hub import HubAccess
+from rerankers.loading import count_positions, load_classifier, load_tokenizer, refuse_unfilled
 from rerankers.sequences import Limits, PairEncoder
 
 ADAPTER_FILE = "adapter_model.safetensors"

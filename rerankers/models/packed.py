@@ -14,6 +14,10 @@ from torch import Tensor, nn
 from torch.nn import functional
 from transformers.modeling_outputs import SequenceClassifierOutput
 
+ROWS_AT_ONCE = 1024
+"""Tokens in a feed-forward, which is four times as wide: larger blocks of memory are given back and
+taken anew at every layer, a tenth of the time on a CPU."""
+
 
 def _pool_and_classify(model: Any, first: Tensor) -> Any:
     return model.classifier(model.base_model.pooler(first))
@@ -136,6 +140,11 @@ def _pass(layer: Any, hidden: Tensor, context: Tensor, runs: Sequence[Run]) -> T
         )
         attended = functional.scaled_dot_product_attention(*by_head)
         mixed[places] = attended.transpose(1, 2).reshape(-1, mixed.shape[1])
+    parts = zip(torch.split(mixed, ROWS_AT_ONCE), torch.split(hidden, ROWS_AT_ONCE), strict=True)
+    return torch.cat([_feed_forward(layer, *part) for part in parts])
+
+
+def _feed_forward(layer: Any, mixed: Tensor, hidden: Tensor) -> Tensor:
     hidden = layer.attention.output(mixed, hidden)
     out: Tensor = layer.output(layer.intermediate(hidden), hidden)
     return out

@@ -165,20 +165,19 @@ COST_WISE_GEMMA = LAYERED | {
 }
 
 
+def save_layered_model(folder, config):
+    """Write a tiny random layered reranker for what its config.json shall say, and give the folder."""
+    config = config | {"vocab_size": _save_language_tokenizer(folder)}
+    (folder / "config.json").write_text(json.dumps(config))
+    torch.manual_seed(3)
+    make = make_minicpm if config["model_type"] == "minicpm" else make_cost_wise_gemma
+    save_file(spread(make(config), 3).state_dict(), folder / "model.safetensors")
+    return folder
+
+
 @pytest.fixture(scope="session")
 def save_layered(tmp_path_factory):
-    """Writes a tiny random layered reranker for what its config.json shall say, and gives the folder."""
-
-    def save(config):
-        folder = tmp_path_factory.mktemp(config["model_type"])
-        config = config | {"vocab_size": _save_language_tokenizer(folder)}
-        (folder / "config.json").write_text(json.dumps(config))
-        torch.manual_seed(3)
-        make = make_minicpm if config["model_type"] == "minicpm" else make_cost_wise_gemma
-        save_file(spread(make(config), 3).state_dict(), folder / "model.safetensors")
-        return folder
-
-    return save
+    return lambda config: save_layered_model(tmp_path_factory.mktemp(config["model_type"]), config)
 
 
 @pytest.fixture(scope="session")

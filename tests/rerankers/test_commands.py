@@ -2,9 +2,11 @@
 
 import io
 import json
+import shutil
 import sys
 
 import pytest
+from safetensors.torch import load_file, save_file
 
 from rerankers import FlagReranker, LightWeightFlagLLMReranker
 from rerankers.__main__ import main
@@ -57,13 +59,79 @@ def test_score_reads_a_file(run, bert_folder, tmp_path):
     [
         ("{", "-:1: expected"),
         ('{"query": "a"}', "-:1: .*passage"),
-        ('{"query": 1, "passage": "a"}', "pair 0"),
+        ('{"query": 1, "passage": "a"}', "-:1: .*query is int"),
     ],
     ids=["no json", "no passage", "query is a number"],
 )
 def test_a_bad_pair_ends_with_a_sentence(run, bert_folder, line, told):
     with pytest.raises(SystemExit, match=told):
         run("score", bert_folder, "--device", "cpu", stdin=line)
+
+
+@pytest.mark.parametrize("chunk_size", [1, 2, 3, 4, 100])
+def test_what_comes_before_a_bad_line_is_scored(run, capsys, bert_folder, chunk_size):
+    """However many pairs are scored at a time, and the line is named by its number in the file."""
+    expected = FlagReranker(bert_folder, devices="cpu").compute_score(PAIRS + PAIRS[:1])
+    lines = LINES + LINES.splitlines()[0] + "\n[]\n" + LINES
+    with pytest.raises(SystemExit, match="-:6: expected"):
+        run("score", bert_folder, "--device", "cpu", "--chunk_size", chunk_size, stdin=lines)
+    printed = capsys.readouterr().out
+    assert [float(line) for line in printed.splitlines()] == pytest.approx(expected, abs=1e-4)
+
+
+def test_scores_are_printed_before_the_next_pairs_are_read(monkeypatch, capsys, bert_folder):
+    """So a pipe gets them while its other end still writes."""
+    n_printed = [0]
+
+    def type_lines():
+        for line in LINES.splitlines():
+            yield line
+            n_printed.append(n_printed[-1] + capsys.readouterr().out.count("\n"))
+
+    monkeypatch.setattr(sys, "argv", ["rerankers", "score", str(bert_folder), "--chunk_size", "1"])
+    monkeypatch.setattr(sys, "stdin", type_lines())
+    main()
+    assert n_printed == [0, 1, 1, 2, 2]
+
+
+class Screen(io.StringIO):
+    """What a terminal is to a program that writes to it."""
+
+    def isatty(self):
+        return True
+
+
+@pytest.mark.parametrize(
+    ("stream", "options", "shown"),
+    [
+        pytest.param(Screen, (), "2/2", id="somebody looks"),
+        pytest.param(Screen, ("--quiet",), "", id="but wants none"),
+        pytest.param(io.StringIO, (), "", id="nobody looks"),
+    ],
+)
+def test_progress_is_shown_to_who_sees_it(run, monkeypatch, bert_folder, tmp_path, stream, options, shown):
+    (tmp_path / "pairs.jsonl").write_text(LINES)
+    monkeypatch.setattr(sys, "stderr", stream())
+    run("score", bert_folder, "--device", "cpu", "--input", tmp_path / "pairs.jsonl", *options)
+    found = [line for line in sys.stderr.getvalue().split("\r") if "pairs" in line]
+    assert shown in found[-1] if shown else not found
+
+
+def test_a_score_that_is_no_number_is_told_by_its_line(run, bert_folder, tmp_path):
+    folder = shutil.copytree(bert_folder, tmp_path / "model")
+    weights = load_file(folder / "model.safetensors")
+    weights["classifier.bias"].fill_(float("nan"))
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(SystemExit, match=r"from line 1 on, pair 0 .*the model gave nan"):
+        run("score", folder, "--device", "cpu", stdin=LINES)
+    with pytest.raises(SystemExit, match="from line 3 on, pair 0"):
+        run("score", folder, "--device", "cpu", stdin="\n\n" + LINES)
+
+
+@pytest.mark.parametrize("size", [0, -1])
+def test_a_chunk_of_nothing_is_refused(run, bert_folder, size):
+    with pytest.raises(SystemExit, match="--chunk_size: expected a whole number"):
+        run("score", bert_folder, "--chunk_size", size, stdin=LINES)
 
 
 def test_a_missing_file_ends_with_a_sentence(run, bert_folder, tmp_path):
@@ -84,11 +152,13 @@ def test_a_missing_file_ends_with_a_sentence(run, bert_folder, tmp_path):
 @pytest.mark.parametrize(
     ("command", "taught"),
     [
-        ([], ["score", "finetune"]),
-        (["score"], ['"passage"', "--peft_path", "--normalize"]),
+        ([], ["score", "info", "bench", "finetune"]),
+        (["score"], ['"passage"', "--peft_path", "--normalize", "--revision", "--cache_dir", "--quiet"]),
+        (["info"], ["--peft_path", "--revision", "--json", "examples:"]),
+        (["bench"], ["--pairs", "--passages", "--rounds", "--cutoff_layers", "examples:"]),
         (["finetune"], ['"pos"', "--lora_rank", "--learning_rate", "--knowledge_distillation", "examples:"]),
     ],
-    ids=["all", "score", "finetune"],
+    ids=["all", "score", "info", "bench", "finetune"],
 )
 def test_help_teaches(run, capsys, command, taught):
     with pytest.raises(SystemExit) as end:

@@ -11,7 +11,8 @@ from safetensors.torch import load_file
 from transformers import AutoModelForSequenceClassification
 
 from rerankers import BadCheckpoint, FlagAutoReranker, FlagReranker
-from rerankers.loading import HubAccess, count_positions, load_classifier
+from rerankers.hub import HubAccess
+from rerankers.loading import count_positions, load_classifier
 
 
 def test_a_missing_folder_is_refused(tmp_path):

@@ -5,6 +5,7 @@ import shutil
 
 import pytest
 
+from tests.rerankers.conftest import MINICPM, save_layered_model
 from worker.errors import ModelError
 from worker.resident import load_model
 from worker.settings import ModelSettings
@@ -26,6 +27,16 @@ def test_a_loaded_model_scores(folder):
     assert len(model.scorer.compute_score([("how to", "delete a folder"), ("how to", "sort list")])) == 2
 
 
+def test_a_layered_model_scores_at_the_layer_of_the_settings(tmp_path):
+    """As a list of numbers, like every other model; another layer is another version."""
+    save_layered_model(tmp_path, MINICPM)
+    pairs = [("how to", "delete a folder"), ("how to", "sort list")]
+    early, last = (load(tmp_path, cutoff_layers=layer) for layer in (2, 4))
+    assert all(isinstance(score, float) for score in early.scorer.compute_score(pairs))
+    assert early.scorer.compute_score(pairs) != last.scorer.compute_score(pairs)
+    assert early.version != last.version
+
+
 def edit_config(folder):
     config = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps(config | {"layer_norm_eps": 1e-6}))
@@ -43,6 +54,7 @@ def edit_weights(folder):
     [
         pytest.param(None, {}, True, id="a copy elsewhere"),
         pytest.param(lambda folder: (folder / "README.md").write_text("hi"), {}, True, id="a text beside it"),
+        pytest.param(None, {"revision": "v1"}, True, id="how a commit is called"),
         pytest.param(None, {"batch_size": 2}, True, id="an option that changes no score"),
         pytest.param(None, {"max_length": 32}, False, id="an option that changes scores"),
         pytest.param(edit_config, {}, False, id="configuration"),

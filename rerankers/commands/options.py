@@ -1,0 +1,64 @@
+"""The options by which every command names a model and how it is loaded; knows no command."""
+
+import argparse
+from typing import Any
+
+from rerankers.auto import FlagAutoReranker
+from rerankers.base import AbsReranker
+from rerankers.detection import RerankerModelClass
+from rerankers.errors import BadArgument
+
+MODEL_OPTIONS = ("model_class", "use_fp16", "trust_remote_code", "cache_dir", "revision")
+"""Those that every family takes."""
+FAMILY_OPTIONS = ("peft_path", "use_bf16", "prompt", "cutoff_layers", "compress_layers", "compress_ratio")
+"""Those that not every family takes: handed on only where they are given."""
+CALL_OPTIONS = ("batch_size", "query_max_length", "max_length", "normalize")
+"""Those that a call of ``compute_score`` goes by."""
+
+
+def add_model_options(parser: argparse.ArgumentParser) -> None:
+    """Which model, and how it is loaded."""
+    families = [family.value for family in RerankerModelClass]
+    add = parser.add_argument
+    add("model", help="folder or hub name of a reranker, or of an adapter that names its base model")
+    add("--peft_path", help="folder of an adapter for the model")
+    add("--model_class", choices=families, help="the model's family, where its name and files don't tell it")
+    add("--device", help="cpu, cuda:0, mps (default: the first GPU, else the CPU)")
+    add("--use_fp16", action="store_true", help="half precision on a GPU")
+    add("--use_bf16", action="store_true", default=None, help="half precision with the range of fp32")
+    add("--cache_dir", help="where files from the hub are kept")
+    add("--revision", help="branch, tag or commit on the hub")
+    add("--trust_remote_code", action="store_true", default=None, help="run code that the model brings along")
+
+
+def add_call_options(parser: argparse.ArgumentParser) -> None:
+    """How pairs are scored."""
+    add = parser.add_argument
+    add("--normalize", action="store_true", help="give probabilities (0 to 1) instead of logits")
+    add("--max_length", type=int, default=512, help="tokens of a pair (default: %(default)s)")
+    add("--query_max_length", type=int, help="tokens of a query (default: three quarters of max_length)")
+    add("--batch_size", type=int, default=128, help="most pairs in a forward pass (default: %(default)s)")
+    add("--prompt", help="language models: the question that follows query and passage")
+    add("--cutoff_layers", type=int, nargs="+", help="layered models: the layers to score at")
+    add("--compress_layers", type=int, nargs="+", help="lightweight models: the layers to compress before")
+    add("--compress_ratio", type=int, help="lightweight models: tokens that become one")
+
+
+def read_options(given: argparse.Namespace) -> dict[str, Any]:
+    """The arguments of ``FlagAutoReranker.from_finetuned`` that a command line gave."""
+    always = [name for name in (*MODEL_OPTIONS, *CALL_OPTIONS) if hasattr(given, name)]
+    options = {name: getattr(given, name) for name in always}
+    of_family = {name: getattr(given, name, None) for name in FAMILY_OPTIONS}
+    return options | {name: value for name, value in of_family.items() if value is not None}
+
+
+def load_reranker(given: argparse.Namespace) -> AbsReranker:
+    """Load the reranker that a command line names.
+
+    Raises:
+        BadArgument: an option is not for the model's family.
+    """
+    try:
+        return FlagAutoReranker.from_finetuned(given.model, devices=given.device, **read_options(given))
+    except TypeError as error:
+        raise BadArgument(f"{given.model}: {error}") from error
