@@ -1,6 +1,7 @@
 """``python -m rerankers``: the commands of this package; each has its own ``--help``."""
 
 import argparse
+import os
 import sys
 from importlib import import_module
 
@@ -33,6 +34,9 @@ def main() -> None:
         module.main(given.arguments, prog=f"{parser.prog} {given.command}")
     except RerankerError as error:
         sys.exit(f"{parser.prog} {given.command}: {error}")
+    except BrokenPipeError:  # nobody reads on, as after `| head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python complains at its end
+        sys.exit(1)
 
 
 if __name__ == "__main__":

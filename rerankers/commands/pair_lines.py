@@ -19,7 +19,7 @@ class Chunk:
     first_line: int
 
 
-def read_chunks(lines: Iterable[str], name: str, size: int) -> Iterator[Chunk]:
+def read_chunks(lines: Iterable[bytes], name: str, size: int) -> Iterator[Chunk]:
     """Read pairs, ``size`` at a time, the last of them fewer.
 
     Raises:
@@ -47,7 +47,7 @@ def read_chunks(lines: Iterable[str], name: str, size: int) -> Iterator[Chunk]:
         yield Chunk(pairs, first_line)
 
 
-def _read_pair(line: str) -> Pair:
+def _read_pair(line: bytes) -> Pair:
     fields = json.loads(line)
     pair = fields["query"], fields["passage"]
     for name, text in zip(("query", "passage"), pair, strict=True):
@@ -56,16 +56,16 @@ def _read_pair(line: str) -> Pair:
     return pair
 
 
-def open_pairs(path: str, option: str) -> AbstractContextManager[Iterable[str]]:
-    """Open a file of pairs; ``-`` is standard input.
+def open_pairs(path: str, option: str) -> AbstractContextManager[Iterable[bytes]]:
+    """Open a file of pairs, to be decoded line by line; ``-`` is standard input.
 
     Raises:
         BadArgument: it can't be opened; the message names the option.
     """
     if path == "-":
-        return nullcontext(sys.stdin)
+        return nullcontext(sys.stdin.buffer)
     try:
-        return open(path, encoding="utf-8")
+        return open(path, "rb")
     except OSError as error:
         raise BadArgument(f"{option}: {error}") from error
 

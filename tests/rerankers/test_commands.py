@@ -3,7 +3,9 @@
 import io
 import json
 import shutil
+import subprocess
 import sys
+from types import SimpleNamespace
 
 import pytest
 from safetensors.torch import load_file, save_file
@@ -21,7 +23,8 @@ def run(monkeypatch, capsys):
 
     def run_command(*arguments, stdin=""):
         monkeypatch.setattr(sys, "argv", ["rerankers", *map(str, arguments)])
-        monkeypatch.setattr(sys, "stdin", io.StringIO(stdin))
+        content = stdin if isinstance(stdin, bytes) else stdin.encode()
+        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(content)))
         main()
         return capsys.readouterr().out
 
@@ -60,12 +63,25 @@ def test_score_reads_a_file(run, bert_folder, tmp_path):
         ("{", "-:1: expected"),
         ('{"query": "a"}', "-:1: .*passage"),
         ('{"query": 1, "passage": "a"}', "-:1: .*query is int"),
+        (b'{"query": "a", "passage": "\xff"}', "-:1: expected .*can't decode byte 0xff"),
     ],
-    ids=["no json", "no passage", "query is a number"],
+    ids=["no json", "no passage", "query is a number", "no utf-8"],
 )
 def test_a_bad_pair_ends_with_a_sentence(run, bert_folder, line, told):
     with pytest.raises(SystemExit, match=told):
         run("score", bert_folder, "--device", "cpu", stdin=line)
+
+
+def test_a_reader_that_goes_away_ends_it_quietly(bert_folder, tmp_path):
+    """As `head` does."""
+    (tmp_path / "pairs.jsonl").write_text(LINES * 200)
+    command = [sys.executable, "-m", "rerankers", "score", bert_folder, "--chunk_size", "1"]
+    command += ["--device", "cpu", "--input", tmp_path / "pairs.jsonl"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        float(process.stdout.readline())
+        process.stdout.close()
+        assert process.wait(timeout=120) == 1
+        assert "Error" not in process.stderr.read()
 
 
 @pytest.mark.parametrize("chunk_size", [1, 2, 3, 4, 100])
@@ -85,11 +101,11 @@ def test_scores_are_printed_before_the_next_pairs_are_read(monkeypatch, capsys, 
 
     def type_lines():
         for line in LINES.splitlines():
-            yield line
+            yield line.encode()
             n_printed.append(n_printed[-1] + capsys.readouterr().out.count("\n"))
 
     monkeypatch.setattr(sys, "argv", ["rerankers", "score", str(bert_folder), "--chunk_size", "1"])
-    monkeypatch.setattr(sys, "stdin", type_lines())
+    monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=type_lines()))
     main()
     assert n_printed == [0, 1, 1, 2, 2]
 
