@@ -10,8 +10,25 @@ from rerankers.errors import BadArgument
 
 MODEL_OPTIONS = ("model_class", "use_fp16", "trust_remote_code", "cache_dir", "revision")
 """Those that every family takes."""
-FAMILY_OPTIONS = ("peft_path", "use_bf16", "prompt", "cutoff_layers", "compress_layers", "compress_ratio")
-"""Those that not every family takes: handed on only where they are given."""
+TEXT_OPTIONS = {
+    "query_instruction_for_rerank": "put before every query",
+    "query_instruction_format": "joins that and the query, for example {}{}",
+    "passage_instruction_for_rerank": "put before every passage",
+    "passage_instruction_format": "joins that and the passage",
+    "separator": "decoder-only models: between query, passage and prompt",
+    "prompt": "language models: the question that follows query and passage",
+}
+"""Texts that become part of what a model reads."""
+GIVEN_OPTIONS = (
+    *TEXT_OPTIONS,
+    "peft_path",
+    "use_bf16",
+    "answers",
+    "cutoff_layers",
+    "compress_layers",
+    "compress_ratio",
+)
+"""Those with a family's own default, or that not every family takes: handed on only where they are given."""
 CALL_OPTIONS = ("batch_size", "query_max_length", "max_length", "normalize")
 """Those that a call of ``compute_score`` goes by."""
 
@@ -38,7 +55,13 @@ def add_call_options(parser: argparse.ArgumentParser) -> None:
     add("--max_length", type=int, default=512, help="tokens of a pair (default: %(default)s)")
     add("--query_max_length", type=int, help="tokens of a query (default: three quarters of max_length)")
     add("--batch_size", type=int, default=128, help="most pairs in a forward pass (default: %(default)s)")
-    add("--prompt", help="language models: the question that follows query and passage")
+    for name, text in TEXT_OPTIONS.items():
+        add(f"--{name}", help=text)
+    add(
+        "--answers",
+        nargs="+",
+        help="decoder-only models: the word that scores, and one that counts against it",
+    )
     add("--cutoff_layers", type=int, nargs="+", help="layered models: the layers to score at")
     add("--compress_layers", type=int, nargs="+", help="lightweight models: the layers to compress before")
     add("--compress_ratio", type=int, help="lightweight models: tokens that become one")
@@ -48,8 +71,8 @@ def read_options(given: argparse.Namespace) -> dict[str, Any]:
     """The arguments of ``FlagAutoReranker.from_finetuned`` that a command line gave."""
     always = [name for name in (*MODEL_OPTIONS, *CALL_OPTIONS) if hasattr(given, name)]
     options = {name: getattr(given, name) for name in always}
-    of_family = {name: getattr(given, name, None) for name in FAMILY_OPTIONS}
-    return options | {name: value for name, value in of_family.items() if value is not None}
+    others = {name: getattr(given, name, None) for name in GIVEN_OPTIONS}
+    return options | {name: value for name, value in others.items() if value is not None}
 
 
 def load_reranker(given: argparse.Namespace) -> AbsReranker:

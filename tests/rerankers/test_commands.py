@@ -10,7 +10,7 @@ from types import SimpleNamespace
 import pytest
 from safetensors.torch import load_file, save_file
 
-from rerankers import FlagReranker, LightWeightFlagLLMReranker
+from rerankers import FlagLLMReranker, FlagReranker, LightWeightFlagLLMReranker
 from rerankers.__main__ import main
 
 PAIRS = [("sort a list", "sort list by key"), ("sort a list", "parse json")]
@@ -44,6 +44,23 @@ def test_scores_of_several_layers_share_a_line(run, gemma_folder):
     printed = run("score", gemma_folder, "--device", "cpu", *options, stdin=LINES)
     found = [tuple(map(float, line.split("\t"))) for line in printed.splitlines()]
     assert found == [pytest.approx(scores, abs=1e-4) for scores in zip(*expected, strict=True)]
+
+
+def test_what_a_language_model_is_asked_can_be_given(run, llama_folder):
+    asked = {
+        "query_instruction_for_rerank": "sort",
+        "query_instruction_format": "{} tree: {}",
+        "passage_instruction_for_rerank": "path",
+        "passage_instruction_format": "{}={}",
+        "separator": " and ",
+        "prompt": "key?",
+    }
+    reranker = FlagLLMReranker(llama_folder, devices="cpu", answers=["Yes", "remove"], **asked)
+    options = [text for name, value in asked.items() for text in (f"--{name}", value)]
+    printed = run("score", llama_folder, "--answers", "Yes", "remove", *options, stdin=LINES)
+    assert [float(line) for line in printed.splitlines()] == pytest.approx(
+        reranker.compute_score(PAIRS), abs=1e-4
+    )
 
 
 def test_an_option_of_another_family_ends_with_a_sentence(run, bert_folder):
