@@ -47,15 +47,17 @@ class ScoreOptions:
         query_max_length: the most tokens of a query; None is three quarters of ``max_length``.
         max_length: the most tokens of a pair.
         normalize: give probabilities (0 to 1) instead of logits.
+        passage_max_length: the most tokens of a passage; None is as many as the pair has room for.
     """
 
     batch_size: int = 128
     query_max_length: int | None = None
     max_length: int = 512
     normalize: bool = False
+    passage_max_length: int | None = None
 
     def __post_init__(self) -> None:
-        for name in ("batch_size", "query_max_length", "max_length"):
+        for name in ("batch_size", "query_max_length", "max_length", "passage_max_length"):
             value = getattr(self, name)
             if value is not None and not is_count(value):
                 raise BadArgument(f"{name}: expected a whole number of at least 1, found {value!r}")
@@ -76,7 +78,7 @@ class ScoreOptions:
     @property
     def limits(self) -> Limits:
         query = self.query_max_length or self.max_length * 3 // 4
-        return Limits(query, passage=self.max_length, total=self.max_length)
+        return Limits(query, self.passage_max_length or self.max_length, total=self.max_length)
 
 
 class AbsReranker(ABC):

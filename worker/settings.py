@@ -105,6 +105,9 @@ class ModelSettings(BaseModel):
         None, ge=16, description="Tokens a pair may have; passages are cut to fit."
     )
     query_max_length: int | None = Field(None, ge=1, description="Tokens a query may have before it is cut.")
+    passage_max_length: int | None = Field(
+        None, ge=1, description="Tokens a passage may have before it is cut."
+    )
     batch_size: int | None = Field(None, ge=1, description="Pairs per batch inside one forward pass.")
     query_instruction_for_rerank: str | None = Field(None, description="Put before each query.")
     query_instruction_format: str | None = Field(None, description="Joins instruction and query: {}{}.")

@@ -29,7 +29,7 @@ GIVEN_OPTIONS = (
     "compress_ratio",
 )
 """Those with a family's own default, or that not every family takes: handed on only where they are given."""
-CALL_OPTIONS = ("batch_size", "query_max_length", "max_length", "normalize")
+CALL_OPTIONS = ("batch_size", "query_max_length", "passage_max_length", "max_length", "normalize")
 """Those that a call of ``compute_score`` goes by."""
 
 
@@ -54,6 +54,7 @@ def add_call_options(parser: argparse.ArgumentParser) -> None:
     add("--normalize", action="store_true", help="give probabilities (0 to 1) instead of logits")
     add("--max_length", type=int, default=512, help="tokens of a pair (default: %(default)s)")
     add("--query_max_length", type=int, help="tokens of a query (default: three quarters of max_length)")
+    add("--passage_max_length", type=int, help="tokens of a passage (default: what the pair has room for)")
     add("--batch_size", type=int, default=128, help="most pairs in a forward pass (default: %(default)s)")
     for name, text in TEXT_OPTIONS.items():
         add(f"--{name}", help=text)

@@ -50,7 +50,7 @@ class PromptArguments(TypedDict, total=False):
         trust_remote_code: False; run code that the model brings along.
         devices: see ``Devices``.
         prompt: the question that follows query and passage; None is the family's own.
-        batch_size, query_max_length, max_length, normalize: see ``ScoreOptions``.
+        batch_size, query_max_length, max_length, normalize, passage_max_length: see ``ScoreOptions``.
     """
 
     query_instruction_for_rerank: str | None
@@ -66,6 +66,7 @@ class PromptArguments(TypedDict, total=False):
     query_max_length: int | None
     max_length: int
     normalize: bool
+    passage_max_length: int | None
 
 
 class PromptReranker(AbsReranker):
@@ -106,6 +107,7 @@ class PromptReranker(AbsReranker):
         query_max_length: int | None = None,
         max_length: int = 512,
         normalize: bool = False,
+        passage_max_length: int | None = None,
     ) -> None:
         super().__init__(
             Instruction(query_instruction_for_rerank, query_instruction_format),
@@ -116,6 +118,7 @@ class PromptReranker(AbsReranker):
                 query_max_length=query_max_length,
                 max_length=max_length,
                 normalize=normalize,
+                passage_max_length=passage_max_length,
                 prompt=default_prompt if prompt is None else prompt,
             ),
         )

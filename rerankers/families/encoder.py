@@ -54,13 +54,14 @@ class FlagReranker(AbsReranker):
         *,
         peft_path: str | PathLike[str] | None = None,
         use_bf16: bool = False,
+        passage_max_length: int | None = None,
         revision: str | None = None,
     ) -> None:
         super().__init__(
             Instruction(query_instruction_for_rerank, query_instruction_format),
             Instruction(passage_instruction_for_rerank, passage_instruction_format),
             devices,
-            ScoreOptions(batch_size, query_max_length, max_length, normalize),
+            ScoreOptions(batch_size, query_max_length, max_length, normalize, passage_max_length),
         )
         access = HubAccess(trust_remote_code, cache_dir, revision)
         dtype = choose_dtype(self.devices, use_fp16, use_bf16)

@@ -89,8 +89,8 @@ def test_an_unknown_model_class_is_refused(bert_folder):
 
 
 def test_an_unknown_argument_is_refused_by_name(bert_folder):
-    with pytest.raises(TypeError, match="passage_max_length"):
-        FlagAutoReranker.from_finetuned(bert_folder, passage_max_length=512)
+    with pytest.raises(TypeError, match="reranker_max_length"):
+        FlagAutoReranker.from_finetuned(bert_folder, reranker_max_length=512)
 
 
 @pytest.mark.parametrize("model_class", ["encoder-only-base", ENCODER], ids=["text", "enum"])

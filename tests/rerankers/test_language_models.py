@@ -85,7 +85,13 @@ def test_equal_pairs_score_equally_and_no_pairs_give_no_scores(load):
 
 @pytest.mark.parametrize(
     "arguments",
-    [{"prompt": "key?"}, {"prompt": ""}, {"max_length": 8}, {"max_length": 30, "query_max_length": 3}],
+    [
+        {"prompt": "key?"},
+        {"prompt": ""},
+        {"max_length": 8},
+        {"max_length": 30, "query_max_length": 3},
+        {"passage_max_length": 2},
+    ],
     ids=str,
 )
 def test_an_argument_of_the_call_is_one_of_the_constructor_for_once(load, arguments):

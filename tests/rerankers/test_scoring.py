@@ -99,6 +99,17 @@ def test_too_long_a_pair_loses_the_end_of_its_passage(bert_folder, limits, n_que
     assert row["token_type_ids"] == [0] * (n_query + 2) + [1] * (n_passage + 1)
 
 
+def test_a_passage_may_have_a_limit_of_its_own(reranker):
+    """Of the constructor or of the call; what the limit leaves is what is scored."""
+    pair, cut = ("sort list", "tree path key json remove"), ("sort list", "tree path")
+    (row,) = reranker.encode_pairs([cut], reranker._defaults)
+    (both,) = reranker.encode_pairs([pair], reranker._defaults)
+    n_cut = len(both["input_ids"]) - len(row["input_ids"])
+    n_passage = len(reranker.tokenizer(pair[1], add_special_tokens=False)["input_ids"]) - n_cut
+    assert reranker.compute_score(pair, passage_max_length=n_passage) == reranker.compute_score(cut)
+    assert reranker.compute_score(pair, passage_max_length=n_passage) != reranker.compute_score(pair)
+
+
 def test_a_query_that_leaves_no_room_is_cut_only_where_the_model_ends(folder):
     """Of 64 positions: what fits is left as published rerankers were run, what doesn't obeys the total."""
     reranker = FlagReranker(folder, devices="cpu")
@@ -148,6 +159,7 @@ def test_bad_pairs_are_refused_by_index(reranker, given, told):
         pytest.param({"batch_size": 0}, BadArgument, "batch_size", id="no batch"),
         pytest.param({"max_length": -1}, BadArgument, "max_length", id="negative length"),
         pytest.param({"query_max_length": 1.5}, BadArgument, "query_max_length", id="half a token"),
+        pytest.param({"passage_max_length": 0}, BadArgument, "passage_max_length", id="no passage"),
     ],
 )
 def test_bad_arguments_are_refused_by_name(reranker, folder, arguments, error, told):
