@@ -104,22 +104,40 @@ def _load_trained(
 
 
 def load_classifier(
-    path: str, dtype: torch.dtype, access: HubAccess, reads_weights: bool = True
+    path: str,
+    dtype: torch.dtype,
+    access: HubAccess,
+    reads_weights: bool = True,
+    attn_implementation: str | None = None,
 ) -> tuple[PreTrainedModel, dict[str, str]]:
     """Load a checkpoint with a head of one label, fresh where the checkpoint has none."""
     auto_class = AutoModelForSequenceClassification
     if not reads_weights and not is_local(path):
         return _make(auto_class, path, dtype, access, num_labels=1)
-    return _load(auto_class, path, dtype, access, reads_weights, num_labels=1, ignore_mismatched_sizes=True)
+    return _load(
+        auto_class,
+        path,
+        dtype,
+        access,
+        reads_weights,
+        num_labels=1,
+        ignore_mismatched_sizes=True,
+        attn_implementation=attn_implementation,
+    )
 
 
 def load_language_model(
-    path: str, dtype: torch.dtype, access: HubAccess, reads_weights: bool = True
+    path: str,
+    dtype: torch.dtype,
+    access: HubAccess,
+    reads_weights: bool = True,
+    attn_implementation: str | None = None,
 ) -> tuple[PreTrainedModel, dict[str, str]]:
     """Load a checkpoint with a head over its vocabulary."""
+    auto_class = AutoModelForCausalLM
     if not reads_weights and not is_local(path):
-        return _make(AutoModelForCausalLM, path, dtype, access)
-    return _load(AutoModelForCausalLM, path, dtype, access, reads_weights)
+        return _make(auto_class, path, dtype, access)
+    return _load(auto_class, path, dtype, access, reads_weights, attn_implementation=attn_implementation)
 
 
 def _load(
@@ -263,6 +281,9 @@ def _merge_adapter(model: torch.nn.Module, path: str, weights: dict[str, torch.T
             config.task_type = None  # peft's classes for tasks want a model of transformers
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", ".*copying from a non-meta parameter")  # where none are read
+            warnings.filterwarnings(
+                "ignore", "`is_gradient_checkpointing`", FutureWarning
+            )  # peft asks for it
             adapted = PeftModel.from_pretrained(model, path, config=config)
     except (ValueError, RuntimeError) as error:  # no such layers; layers of other sizes
         raise BadCheckpoint(f"{path}: the adapter does not fit this base model ({error})") from error
@@ -278,7 +299,7 @@ def _merge_adapter(model: torch.nn.Module, path: str, weights: dict[str, torch.T
 def _translate_load_errors(path: str) -> Iterator[None]:
     try:
         yield
-    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
+    except (OSError, ValueError, KeyError, RuntimeError, ImportError, SafetensorError) as error:
         raise BadCheckpoint(f"{path}: can't be loaded ({error})") from error
 
 

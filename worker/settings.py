@@ -98,6 +98,9 @@ class ModelSettings(BaseModel):
     )
     use_fp16: bool | None = Field(None, description="Compute in half precision (GPU only).")
     use_bf16: bool | None = Field(None, description="Compute in bfloat16.")
+    attn_implementation: str | None = Field(
+        None, description='transformers\' attention, for example "flash_attention_2"; default its choice.'
+    )
     devices: str | list[str] | None = Field(
         None, description='For example "cuda:0", or several; default all GPUs.'
     )

@@ -23,6 +23,7 @@ GIVEN_OPTIONS = (
     *TEXT_OPTIONS,
     "peft_path",
     "use_bf16",
+    "attn_implementation",
     "answers",
     "cutoff_layers",
     "compress_layers",
@@ -43,6 +44,10 @@ def add_model_options(parser: argparse.ArgumentParser) -> None:
     add("--device", help="cpu, cuda:0, mps (default: the first GPU, else the CPU)")
     add("--use_fp16", action="store_true", help="half precision on a GPU")
     add("--use_bf16", action="store_true", default=None, help="half precision with the range of fp32")
+    add(
+        "--attn_implementation",
+        help="transformers' attention, such as flash_attention_2 (default: its choice)",
+    )
     add("--cache_dir", help="where files from the hub are kept")
     add("--revision", help="branch, tag or commit on the hub")
     add("--trust_remote_code", action="store_true", default=None, help="run code that the model brings along")

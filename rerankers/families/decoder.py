@@ -28,6 +28,8 @@ PROMPT = (
     "by providing a prediction of either 'Yes' or 'No'."
 )
 ANSWER = "Yes"
+MASKED_ATTENTION = ("sdpa", "eager")
+"""Kinds of attention that may leave out tokens in the middle."""
 WORTH_SHARING = 0.05
 """The share of a batch's tokens from which on it pays to compute a common beginning by itself."""
 
@@ -148,6 +150,7 @@ class FlagLLMReranker(PromptReranker):
         separator: what stands between query, passage and prompt.
         answers: the word whose logit is the score; with a second word, minus that one's logit, so that a
             normalized score is the first one's share of the two.
+        attn_implementation: transformers' attention, such as ``"flash_attention_2"``; None is its choice.
         **arguments: see ``PromptArguments``.
 
     Raises:
@@ -164,6 +167,7 @@ class FlagLLMReranker(PromptReranker):
         *,
         separator: str = SEPARATOR,
         answers: Sequence[str] = (ANSWER,),
+        attn_implementation: str | None = None,
         **arguments: Unpack[PromptArguments],
     ) -> None:
         if isinstance(answers, str) or len(answers) not in (1, 2):
@@ -175,7 +179,7 @@ class FlagLLMReranker(PromptReranker):
             use_fp16,
             use_bf16,
             family=RerankerModelClass.DECODER_ONLY_BASE,
-            load=load_language_model,
+            load=partial(load_language_model, attn_implementation=attn_implementation),
             make_options=PromptOptions,
             default_prompt=PROMPT,
             needs_bos=False,
@@ -197,9 +201,11 @@ class FlagLLMReranker(PromptReranker):
     def _count_shared(self, sequences: Sequence[list[int]]) -> int:
         """How many tokens at the beginning are worth to be computed once for all."""
         longest = max(map(len, sequences))
-        window = getattr(self.model.config, "sliding_window", None)
-        if self.model._is_stateful or (window is not None and longest > window):
-            return 0  # a state that can't be handed on; a window in which padding would count
+        config: Any = self.model.config
+        window = getattr(config, "sliding_window", None)
+        reads_masks = config._attn_implementation in MASKED_ATTENTION
+        if not reads_masks or self.model._is_stateful or (window is not None and longest > window):
+            return 0  # padding behind the beginning, a state to hand on, or a window that padding counts in
         alike = takewhile(lambda pair: pair[0] == pair[1], zip(min(sequences), max(sequences), strict=False))
         n_shared = min(len(list(alike)), min(map(len, sequences)) - 1)
         n_saved = n_shared * (len(sequences) - 1)

@@ -27,6 +27,7 @@ class FlagReranker(AbsReranker):
         use_bf16: half precision with the range of fp32, on any device.
         trust_remote_code: run code that the model brings along.
         cache_dir: where files from the hub are kept.
+        attn_implementation: transformers' attention, such as ``"flash_attention_2"``; None is ours.
         revision: the model's branch, tag or commit on the hub; None is the main branch.
 
     The others are described at ``Instruction`` and ``ScoreOptions``.
@@ -55,6 +56,7 @@ class FlagReranker(AbsReranker):
         peft_path: str | PathLike[str] | None = None,
         use_bf16: bool = False,
         passage_max_length: int | None = None,
+        attn_implementation: str | None = None,
         revision: str | None = None,
     ) -> None:
         super().__init__(
@@ -67,13 +69,13 @@ class FlagReranker(AbsReranker):
         dtype = choose_dtype(self.devices, use_fp16, use_bf16)
         path, adapter_path = fspath(model_name_or_path), fspath(peft_path) if peft_path is not None else None
         self.tokenizer = load_tokenizer(path, access)
-        self._take_model(
-            partial(load_reranker_model, ENCODER_ONLY, load_classifier, path, adapter_path, dtype, access)
-        )
+        self._may_pack = attn_implementation is None
+        load = partial(load_classifier, attn_implementation=attn_implementation)
+        self._take_model(partial(load_reranker_model, ENCODER_ONLY, load, path, adapter_path, dtype, access))
         self.encoder = PairEncoder(self.tokenizer, count_positions(self.model))
 
     def adapt_model(self, model: torch.nn.Module) -> torch.nn.Module:
-        self._is_packed = self.device.type == "cpu" and can_pack(model)
+        self._is_packed = self._may_pack and self.device.type == "cpu" and can_pack(model)
         return PackedEncoder(model) if self._is_packed else model
 
     def encode_pairs(self, pairs: Sequence[Pair], options: ScoreOptions) -> list[Row]:

@@ -27,6 +27,23 @@ def test_a_folder_without_weights_is_refused(bert_folder, tmp_path):
         FlagReranker(folder, devices="cpu")
 
 
+@pytest.mark.parametrize("name", ["bert", "distilbert", "llama"])
+def test_another_attention_gives_the_same_scores(request, name):
+    folder = request.getfixturevalue(f"{name}_folder")
+    usual = FlagAutoReranker.from_finetuned(folder, devices="cpu")
+    other = FlagAutoReranker.from_finetuned(folder, devices="cpu", attn_implementation="eager")
+    pairs = [("sort list", "tree path " * n) for n in (1, 4, 9)]
+    assert other.model.config._attn_implementation == "eager"
+    assert other.compute_score(pairs) == pytest.approx(usual.compute_score(pairs), abs=1e-4)
+
+
+@pytest.mark.parametrize("name", ["bert", "llama"])
+def test_an_attention_that_is_not_there_is_refused(request, name):
+    folder = request.getfixturevalue(f"{name}_folder")
+    with pytest.raises(BadCheckpoint, match=r"can't be loaded .*warp"):
+        FlagAutoReranker.from_finetuned(folder, devices="cpu", attn_implementation="warp")
+
+
 @pytest.mark.parametrize("name", ["bert", "llama", "minicpm", "gemma"])
 @pytest.mark.parametrize(
     "damage",
