@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 
+import psutil
 import pytest
 
 from worker.contract import reply_key, serving_key
@@ -119,3 +120,29 @@ def test_a_folder_without_a_model_ends_the_worker_with_one_clear_line(
     assert worker.stderr.count("\n") == 1
     assert named in worker.stderr
     assert str(folder) in worker.stderr
+
+
+def test_a_model_on_several_devices_outlives_the_death_of_one(
+    redis_server, start_worker, sender, wait_until, rerank_toml, tmp_path
+):
+    """The job that met it is answered with an error, the next one with scores; nothing is left at the end."""
+    config = tmp_path / "two-devices.toml"
+    config.write_text(rerank_toml.read_text().replace('"cpu"', '["cpu", "cpu"]'))
+    worker = start_worker(redis_server.url, "--config", str(config))
+    wait_until(sender.is_served, START_S)
+    devices = {
+        process
+        for process in psutil.Process(worker.process.pid).children(recursive=True)
+        if "spawn_main" in " ".join(process.cmdline())
+    }
+    assert len(devices) == 2
+    before = sender.score("before", "passage", "how to")
+    assert before.error is None
+    for process in devices:
+        process.kill()
+    assert sender.score("hit", "passage", "how to").error is not None
+    after = sender.score("after", "passage", "how to")
+    assert after.scores == before.scores
+    left = psutil.Process(worker.process.pid).children(recursive=True)
+    worker.end(signal.SIGTERM)
+    wait_until(lambda: not any(process.is_running() for process in left))
