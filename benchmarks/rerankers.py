@@ -10,7 +10,6 @@ import os
 import random
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
@@ -30,11 +29,16 @@ from transformers import (
 
 from benchmarks.report import Row, append_report
 from demo import settings
+from rerankers.commands.speed import measure_matmul
 
 STATE = settings.ROOT / "var" / "benchmarks" / "rerankers"
 PEERS = settings.ROOT / "var" / "benchmarks" / "peers"
 SHORTEST, LONGEST = 30, 400
 """Lengths of passages in tokens."""
+
+CPU = torch.device("cpu")
+PRODUCT = (2048, 768, 3072)
+"""Rows, inner and columns of the product that stands for the peak: one that the encoder's layers have."""
 
 ENVIRONMENTS = {"flag_embedding": "requirements.txt", "infinity": "infinity.txt"}
 """What each environment of peers has, in benchmarks/peers; "ours" is the one that runs this."""
@@ -208,7 +212,9 @@ def run(match: Match, pairs: Pairs, pythons: Mapping[str, Path], rounds: int) ->
         }
         for _ in range(rounds):
             for name, process in running.items():
-                peak = max(peak, measure_matmul())  # as often as they score: the best of many moments
+                peak = max(
+                    peak, measure_matmul(CPU, torch.float32, PRODUCT)
+                )  # as often as they score: the best of many moments
                 answers[name].append(ask(process))
     work = match.count_work(pairs) if match.count_work else 0
     if work:
@@ -232,18 +238,6 @@ def compare(ours: Answer, theirs: Answer) -> str:
     faster, smaller = theirs.seconds / ours.seconds, ours.peak_mb / theirs.peak_mb
     off = max(abs(a - b) for a, b in zip(ours.scores, theirs.scores, strict=True))
     return f"{faster:.1f} times as fast in {smaller:.2f} of the memory, scores at most {off:.0e} apart"
-
-
-def measure_matmul() -> float:
-    """The most operations a second of 5 products of a size that the encoder's layers have."""
-    rows, inner, columns = 2048, 768, 3072
-    left, right = torch.randn(rows, inner), torch.randn(inner, columns)
-    seconds = []
-    for _ in range(5):
-        started = time.perf_counter()
-        torch.matmul(left, right)
-        seconds.append(time.perf_counter() - started)
-    return 2 * rows * inner * columns / min(seconds)
 
 
 @contextmanager

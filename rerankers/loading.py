@@ -111,11 +111,8 @@ def load_classifier(
     attn_implementation: str | None = None,
 ) -> tuple[PreTrainedModel, dict[str, str]]:
     """Load a checkpoint with a head of one label, fresh where the checkpoint has none."""
-    auto_class = AutoModelForSequenceClassification
-    if not reads_weights and not is_local(path):
-        return _make(auto_class, path, dtype, access, num_labels=1)
     return _load(
-        auto_class,
+        AutoModelForSequenceClassification,
         path,
         dtype,
         access,
@@ -134,10 +131,9 @@ def load_language_model(
     attn_implementation: str | None = None,
 ) -> tuple[PreTrainedModel, dict[str, str]]:
     """Load a checkpoint with a head over its vocabulary."""
-    auto_class = AutoModelForCausalLM
-    if not reads_weights and not is_local(path):
-        return _make(auto_class, path, dtype, access)
-    return _load(auto_class, path, dtype, access, reads_weights, attn_implementation=attn_implementation)
+    return _load(
+        AutoModelForCausalLM, path, dtype, access, reads_weights, attn_implementation=attn_implementation
+    )
 
 
 def _load(
@@ -148,6 +144,8 @@ def _load(
     reads_weights: bool,
     **options: Any,
 ) -> tuple[PreTrainedModel, dict[str, str]]:
+    if not reads_weights and not is_local(path):
+        return _make(auto_class, path, dtype, access, **options)
     refuse_missing_folder(path)
     with _translate_load_errors(path), _hide_load_report():
         model, report = auto_class.from_pretrained(
@@ -193,9 +191,8 @@ def load_native(
             model = make(read_json(folder, CONFIG_FILE, access) or {}).to(dtype)
         if reads_weights:
             model.to_empty(device="cpu")
-            report: Any = load_torch_model(
-                model, folder, safe=False
-            )  # safetensors or, without code in it, .bin
+            # safetensors or, without code in it, .bin
+            report: Any = load_torch_model(model, folder, safe=False)
         else:
             stored = read_headers(path) if is_local(path) else model.state_dict()
             report = model.load_state_dict(stored, strict=False)
@@ -281,9 +278,8 @@ def _merge_adapter(model: torch.nn.Module, path: str, weights: dict[str, torch.T
             config.task_type = None  # peft's classes for tasks want a model of transformers
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", ".*copying from a non-meta parameter")  # where none are read
-            warnings.filterwarnings(
-                "ignore", "`is_gradient_checkpointing`", FutureWarning
-            )  # peft asks for it
+            # peft still asks by this name
+            warnings.filterwarnings("ignore", "`is_gradient_checkpointing`", FutureWarning)
             adapted = PeftModel.from_pretrained(model, path, config=config)
     except (ValueError, RuntimeError) as error:  # no such layers; layers of other sizes
         raise BadCheckpoint(f"{path}: the adapter does not fit this base model ({error})") from error

@@ -18,6 +18,11 @@ Row = dict[str, list[int]]
 """The columns of one sequence: ``input_ids``, and what else its family reads, a number a token."""
 Batch = dict[str, torch.Tensor]
 
+CHARACTERS_PER_TOKEN = 8
+"""How much of a long text is read at first for each token wanted; most texts have fewer."""
+MARGIN = 32
+"""Tokens at a cut that may not be those of the whole text; more are read so that these fall off."""
+
 
 @dataclass(frozen=True)
 class Limits:
@@ -86,11 +91,6 @@ def tokenize(
     ]
     ids |= _tokenize_whole(tokenizer, too_short)
     return {text: ids[text][:max_tokens] for text in heads}
-
-
-CHARACTERS_PER_TOKEN = 8
-MARGIN = 32
-"""Tokens at a cut that may not be those of the whole text; more are read so that these fall off."""
 
 
 def _cut_head(text: str, max_characters: int) -> str:

@@ -7,7 +7,7 @@ import random
 import re
 from typing import Any
 
-from rerankers.commands.options import add_call_options, add_model_options, load_reranker
+from rerankers.commands.options import add_call_options, build_parser, load_reranker
 from rerankers.commands.pair_lines import open_pairs, read_chunks
 from rerankers.commands.speed import Speed, measure_speed
 from rerankers.errors import BadArgument, BadPairs
@@ -132,13 +132,9 @@ def _giga(number: float) -> str:
 
 
 def _build_parser(prog: str) -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog=prog,
-        description="Score the same pairs several times and tell how fast that was on this machine.",
-        epilog=EXAMPLE,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+    parser = build_parser(
+        prog, "Score the same pairs several times and tell how fast that was on this machine.", EXAMPLE
     )
-    add_model_options(parser)
     add_call_options(parser)
     add = parser.add_argument
     add("--pairs", help='file of {"query": text, "passage": text} a line (default: random words)')

@@ -6,7 +6,7 @@ import json
 
 from transformers.utils.logging import disable_progress_bar
 
-from rerankers.commands.options import add_model_options
+from rerankers.commands.options import build_parser
 from rerankers.describe import AdapterInfo, ModelInfo, describe_model
 
 EXAMPLE = """\
@@ -79,12 +79,8 @@ def _write_bytes(n_bytes: int) -> str:
 
 
 def _build_parser(prog: str) -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog=prog,
-        description="Tell what would be loaded for a model, without reading its weights.",
-        epilog=EXAMPLE,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+    parser = build_parser(
+        prog, "Tell what would be loaded for a model, without reading its weights.", EXAMPLE
     )
-    add_model_options(parser)
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     return parser

@@ -1,7 +1,6 @@
 """The options by which every command names a model and how it is loaded; knows no command."""
 
 import argparse
-from typing import Any
 
 from rerankers.auto import FlagAutoReranker
 from rerankers.base import AbsReranker
@@ -34,23 +33,26 @@ CALL_OPTIONS = ("batch_size", "query_max_length", "passage_max_length", "max_len
 """Those that a call of ``compute_score`` goes by."""
 
 
-def add_model_options(parser: argparse.ArgumentParser) -> None:
-    """Which model, and how it is loaded."""
+def build_parser(prog: str, description: str, example: str) -> argparse.ArgumentParser:
+    """A command's parser, with the options that say which model, and how it is loaded."""
+    parser = argparse.ArgumentParser(
+        prog=prog,
+        description=description,
+        epilog=example,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     families = [family.value for family in RerankerModelClass]
     add = parser.add_argument
     add("model", help="folder or hub name of a reranker, or of an adapter that names its base model")
     add("--peft_path", help="folder of an adapter for the model")
     add("--model_class", choices=families, help="the model's family, where its name and files don't tell it")
-    add("--device", help="cpu, cuda:0, mps (default: the first GPU, else the CPU)")
+    add("--device", help="cpu, cuda:0, mps (default: all GPUs, else the CPU)")
     add("--use_fp16", action="store_true", help="half precision on a GPU")
     add("--use_bf16", action="store_true", default=None, help="half precision with the range of fp32")
-    add(
-        "--attn_implementation",
-        help="transformers' attention, such as flash_attention_2 (default: its choice)",
-    )
     add("--cache_dir", help="where files from the hub are kept")
     add("--revision", help="branch, tag or commit on the hub")
     add("--trust_remote_code", action="store_true", default=None, help="run code that the model brings along")
+    return parser
 
 
 def add_call_options(parser: argparse.ArgumentParser) -> None:
@@ -61,6 +63,10 @@ def add_call_options(parser: argparse.ArgumentParser) -> None:
     add("--query_max_length", type=int, help="tokens of a query (default: three quarters of max_length)")
     add("--passage_max_length", type=int, help="tokens of a passage (default: what the pair has room for)")
     add("--batch_size", type=int, default=128, help="most pairs in a forward pass (default: %(default)s)")
+    add(
+        "--attn_implementation",
+        help="transformers' attention, such as flash_attention_2 (default: its choice)",
+    )
     for name, text in TEXT_OPTIONS.items():
         add(f"--{name}", help=text)
     add(
@@ -73,21 +79,15 @@ def add_call_options(parser: argparse.ArgumentParser) -> None:
     add("--compress_ratio", type=int, help="lightweight models: tokens that become one")
 
 
-def read_options(given: argparse.Namespace) -> dict[str, Any]:
-    """The arguments of ``FlagAutoReranker.from_finetuned`` that a command line gave."""
-    always = [name for name in (*MODEL_OPTIONS, *CALL_OPTIONS) if hasattr(given, name)]
-    options = {name: getattr(given, name) for name in always}
-    others = {name: getattr(given, name, None) for name in GIVEN_OPTIONS}
-    return options | {name: value for name, value in others.items() if value is not None}
-
-
 def load_reranker(given: argparse.Namespace) -> AbsReranker:
-    """Load the reranker that a command line names.
+    """Load the reranker that a command line with all these options names.
 
     Raises:
         BadArgument: an option is not for the model's family.
     """
+    options = {name: getattr(given, name) for name in (*MODEL_OPTIONS, *CALL_OPTIONS)}
+    options |= {name: value for name in GIVEN_OPTIONS if (value := getattr(given, name)) is not None}
     try:
-        return FlagAutoReranker.from_finetuned(given.model, devices=given.device, **read_options(given))
+        return FlagAutoReranker.from_finetuned(given.model, devices=given.device, **options)
     except TypeError as error:
         raise BadArgument(f"{given.model}: {error}") from error

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from tqdm import tqdm
 
 from rerankers.base import AbsReranker
-from rerankers.commands.options import add_call_options, add_model_options, load_reranker
+from rerankers.commands.options import add_call_options, build_parser, load_reranker
 from rerankers.commands.pair_lines import Chunk, count_pairs, open_pairs, read_chunks
 from rerankers.errors import BadArgument, BadScore
 
@@ -55,13 +55,9 @@ def by_pair(scores: Sequence[float] | Sequence[Sequence[float]]) -> Iterable[tup
 
 
 def _build_parser(prog: str) -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog=prog,
-        description='Read {"query": text, "passage": text} a line, print one score a line, in order.',
-        epilog=EXAMPLE,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+    parser = build_parser(
+        prog, 'Read {"query": text, "passage": text} a line, print one score a line, in order.', EXAMPLE
     )
-    add_model_options(parser)
     add_call_options(parser)
     add = parser.add_argument
     add("--input", default="-", help="file of pairs (default: standard input)")

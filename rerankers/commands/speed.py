@@ -145,9 +145,15 @@ def count_work(reranker: AbsReranker, pairs: Sequence[Pair]) -> tuple[int, int]:
     return tokens, counter.get_total_flops()
 
 
-def measure_matmul(device: torch.device, dtype: torch.dtype) -> float:
-    """Floating-point operations a second of the best of some large matrix products."""
-    rows, inner, columns = MATMUL_SIZES.get(device.type, OTHER_MATMUL_SIZES)
+def measure_matmul(
+    device: torch.device, dtype: torch.dtype, sizes: tuple[int, int, int] | None = None
+) -> float:
+    """Floating-point operations a second of the best of some large matrix products.
+
+    Args:
+        sizes: rows, inner and columns; None is what suits the device.
+    """
+    rows, inner, columns = sizes or MATMUL_SIZES.get(device.type, OTHER_MATMUL_SIZES)
     left = torch.randn(rows, inner, device=device).to(dtype)
     right = torch.randn(inner, columns, device=device).to(dtype)
     seconds: list[float] = []

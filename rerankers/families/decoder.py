@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from functools import partial
 from itertools import takewhile
 from os import PathLike, fspath
-from typing import Any, TypedDict, Unpack
+from typing import Any, ClassVar, TypedDict, Unpack
 
 import torch
 
@@ -75,12 +75,17 @@ class PromptReranker(AbsReranker):
     """What the families of language models share: the sequence that they read, and how they are loaded.
 
     Args:
-        family, load: see ``load_reranker_model``.
+        load: see ``load_reranker_model``.
         make_options: the family's options, from those of ``PromptOptions`` by name.
-        default_prompt: for a prompt of None.
-        needs_bos, separator: see ``PromptEncoder``.
-        padding_side: on which side the family's model wants short rows filled up.
+        separator: see ``PromptEncoder``.
     """
+
+    family: ClassVar[RerankerModelClass]
+    default_prompt: ClassVar[str]
+    needs_bos: ClassVar[bool]
+    """See ``PromptEncoder``."""
+    padding_side: ClassVar[str]
+    """Where the family's model wants short rows filled up."""
 
     def __init__(
         self,
@@ -89,13 +94,9 @@ class PromptReranker(AbsReranker):
         use_fp16: bool,
         use_bf16: bool,
         *,
-        family: RerankerModelClass,
         load: Loader,
         make_options: Callable[..., PromptOptions],
-        default_prompt: str,
-        needs_bos: bool,
         separator: str = SEPARATOR,
-        padding_side: str,
         query_instruction_for_rerank: str | None = "A: ",
         query_instruction_format: str = "{}{}",
         passage_instruction_for_rerank: str | None = "B: ",
@@ -121,16 +122,16 @@ class PromptReranker(AbsReranker):
                 max_length=max_length,
                 normalize=normalize,
                 passage_max_length=passage_max_length,
-                prompt=default_prompt if prompt is None else prompt,
+                prompt=self.default_prompt if prompt is None else prompt,
             ),
         )
         access = HubAccess(trust_remote_code, cache_dir, revision)
         dtype = choose_dtype(self.devices, use_fp16, use_bf16)
         path, adapter_path = fspath(model_name_or_path), fspath(peft_path) if peft_path is not None else None
         self.tokenizer = load_prompt_tokenizer(path, access)
-        self.tokenizer.padding_side = padding_side
-        self.encoder = PromptEncoder(self.tokenizer, needs_bos, separator)
-        self._take_model(partial(load_reranker_model, family, load, path, adapter_path, dtype, access))
+        self.tokenizer.padding_side = self.padding_side
+        self.encoder = PromptEncoder(self.tokenizer, self.needs_bos, separator)
+        self._take_model(partial(load_reranker_model, self.family, load, path, adapter_path, dtype, access))
 
     def encode_pairs(self, pairs: Sequence[Pair], options: PromptOptions) -> list[Row]:
         return self.encoder.encode(pairs, options.limits, options.prompt)
@@ -158,6 +159,11 @@ class FlagLLMReranker(PromptReranker):
         BadArgument: an argument's value can't be used.
     """
 
+    family = RerankerModelClass.DECODER_ONLY_BASE
+    default_prompt = PROMPT
+    needs_bos = False
+    padding_side = "left"  # the last column is everybody's last token
+
     def __init__(
         self,
         model_name_or_path: str | PathLike[str],
@@ -178,13 +184,9 @@ class FlagLLMReranker(PromptReranker):
             peft_path,
             use_fp16,
             use_bf16,
-            family=RerankerModelClass.DECODER_ONLY_BASE,
             load=partial(load_language_model, attn_implementation=attn_implementation),
             make_options=PromptOptions,
-            default_prompt=PROMPT,
-            needs_bos=False,
             separator=separator,
-            padding_side="left",  # the last column is everybody's last token
             **arguments,
         )
 

@@ -1,6 +1,7 @@
 """The two families of language models that score at any layer: layer-wise, and lightweight."""
 
 import logging
+from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -80,9 +81,12 @@ class LayeredFamily(PromptReranker):
             the published code, and so as published scores are not (see docs/rerankers.md).
     """
 
+    needs_bos = True
+    padding_side = "right"
     model: LayeredReranker
     heads_by_layer: bool
 
+    @abstractmethod
     def choose_heads(self, wanted: Sequence[int], layers: Sequence[int]) -> list[int]:
         """The head's place for each layer, as the published code takes it.
 
@@ -90,7 +94,6 @@ class LayeredFamily(PromptReranker):
             wanted: the layers that have a score, in the caller's order, repeats kept.
             layers: the same ascending, each once.
         """
-        raise NotImplementedError
 
     def encode_pairs(self, pairs: Sequence[Pair], options: Any) -> list[Row]:
         self._choose_layers(options)  # a mistake is told before any work
@@ -135,6 +138,9 @@ class LayerWiseFlagLLMReranker(LayeredFamily):
         BadArgument: an argument's value can't be used.
     """
 
+    family = RerankerModelClass.DECODER_ONLY_LAYERWISE
+    default_prompt = PROMPT
+
     def __init__(
         self,
         model_name_or_path: str | PathLike[str],
@@ -152,12 +158,8 @@ class LayerWiseFlagLLMReranker(LayeredFamily):
             peft_path,
             use_fp16,
             use_bf16,
-            family=RerankerModelClass.DECODER_ONLY_LAYERWISE,
             load=partial(load_native, make_minicpm),
             make_options=partial(LayerOptions, cutoff_layers=cutoff_layers),
-            default_prompt=PROMPT,
-            needs_bos=True,
-            padding_side="right",
             **arguments,
         )
 
@@ -186,6 +188,9 @@ class LightWeightFlagLLMReranker(LayeredFamily):
         BadArgument: an argument's value can't be used.
     """
 
+    family = RerankerModelClass.DECODER_ONLY_LIGHTWEIGHT
+    default_prompt = LIGHTWEIGHT_PROMPT
+
     def __init__(
         self,
         model_name_or_path: str | PathLike[str],
@@ -206,7 +211,6 @@ class LightWeightFlagLLMReranker(LayeredFamily):
             peft_path,
             use_fp16,
             use_bf16,
-            family=RerankerModelClass.DECODER_ONLY_LIGHTWEIGHT,
             load=partial(load_native, partial(make_cost_wise_gemma, caps_attention=caps_attention)),
             make_options=partial(
                 CompressOptions,
@@ -214,9 +218,6 @@ class LightWeightFlagLLMReranker(LayeredFamily):
                 compress_layers=compress_layers,
                 compress_ratio=compress_ratio,
             ),
-            default_prompt=LIGHTWEIGHT_PROMPT,
-            needs_bos=True,
-            padding_side="right",
             **arguments,
         )
 
