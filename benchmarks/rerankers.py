@@ -212,9 +212,8 @@ def run(match: Match, pairs: Pairs, pythons: Mapping[str, Path], rounds: int) ->
         }
         for _ in range(rounds):
             for name, process in running.items():
-                peak = max(
-                    peak, measure_matmul(CPU, torch.float32, PRODUCT)
-                )  # as often as they score: the best of many moments
+                # as often as they score: the best of many moments
+                peak = max(peak, measure_matmul(CPU, torch.float32, PRODUCT))
                 answers[name].append(ask(process))
     work = match.count_work(pairs) if match.count_work else 0
     if work:

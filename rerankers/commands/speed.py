@@ -96,8 +96,10 @@ def measure_speed(reranker: AbsReranker, pairs: Sequence[Pair], rounds: int) -> 
         rounds: at least 1.
 
     Raises:
-        BadArgument: two pairs are equal.
+        BadArgument: two pairs are equal, or the model is on several devices, in processes of their own.
     """
+    if len(reranker.devices) > 1:
+        raise BadArgument("devices: expected one to measure (--device), found several")
     pairs = list(pairs)
     if len(set(pairs)) != len(pairs):
         raise BadArgument("pairs: expected different ones, since equal pairs are scored once")

@@ -99,6 +99,12 @@ def test_equal_pairs_are_refused(bert_folder):
         measure_speed(FlagReranker(bert_folder, devices="cpu"), PAIRS + PAIRS, rounds=1)
 
 
+def test_a_model_on_several_devices_is_refused(bert_folder):
+    """The work of other processes can't be counted."""
+    with pytest.raises(BadArgument, match="expected one to measure"):
+        measure_speed(FlagReranker(bert_folder, devices=["cpu", "cpu"]), PAIRS, rounds=1)
+
+
 @pytest.fixture
 def run(monkeypatch, capsys):
     def run_command(*arguments):
