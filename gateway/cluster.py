@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Literal
 from urllib.parse import urlsplit
 
 import httpcore2
 
-from gateway.errors import ClusterUnreachable, RefusedRequest
+from gateway.errors import ClusterUnreachable, GatewayError, RefusedRequest
 from gateway.wire import Header
 
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
+
+EngineName = Literal["elasticsearch", "opensearch"]
 
 
 class ClusterAnswer:
@@ -69,6 +71,7 @@ class Cluster:
         self._pool = httpcore2.ConnectionPool(
             max_connections=None, max_keepalive_connections=idle_connections, keepalive_expiry=60.0
         )
+        self._engine: EngineName | None = None
 
     def send(
         self,
@@ -96,11 +99,30 @@ class Cluster:
         """
         message = (method, target, headers, body)
         try:
-            return self._send_once(*message)
+            answer = self._send_once(*message)
         except _StaleConnection:
             if not (isinstance(body, bytes) and (is_read or method in SAFE_METHODS)):
                 raise
-        return self._send_once(*message)
+            answer = self._send_once(*message)
+        if self._engine is None and _is_elasticsearch(answer):
+            self._engine = "elasticsearch"
+        return answer
+
+    def find_engine(self) -> EngineName | None:
+        """Which engine the cluster runs; None while that is not known, never an error.
+
+        Elasticsearch 7.14 and later names itself in each answer, a refusal included; OpenSearch and older
+        versions never do. Asks the cluster, once, if none of the answers so far has told.
+        """
+        if self._engine is None:
+            try:
+                answer = self.send("HEAD", "/", [])
+                answer.read()
+            except GatewayError:
+                return None
+            if self._engine is None and answer.status < 500:  # a failure may be of something in between
+                self._engine = "opensearch"
+        return self._engine
 
     def close(self) -> None:
         """Close all connections."""
@@ -130,6 +152,10 @@ class Cluster:
 
 class _StaleConnection(ClusterUnreachable):
     """A kept connection gave no answer; a new one might."""
+
+
+def _is_elasticsearch(answer: ClusterAnswer) -> bool:
+    return answer.header(b"x-elastic-product") == b"Elasticsearch"
 
 
 def _framing(headers: Sequence[Header], body: bytes | Iterable[bytes]) -> list[Header]:

@@ -95,3 +95,34 @@ def test_a_connection_that_is_not_accepted_costs_the_connect_timeout():
         assert time.monotonic() - started < 2
         for one in waiting:
             one.close()
+
+
+ELASTIC = "X-elastic-product: Elasticsearch"
+
+
+@pytest.mark.parametrize(
+    ("status", "headers", "engine"),
+    [
+        pytest.param("200 OK", [ELASTIC], "elasticsearch", id="Elasticsearch"),
+        pytest.param("401 Unauthorized", [ELASTIC], "elasticsearch", id="Elasticsearch that asks who we are"),
+        pytest.param("503 Service Unavailable", [ELASTIC], "elasticsearch", id="Elasticsearch in trouble"),
+        pytest.param("200 OK", [], "opensearch", id="OpenSearch"),
+        pytest.param("401 Unauthorized", [], "opensearch", id="OpenSearch that asks who we are"),
+        pytest.param("502 Bad Gateway", [], None, id="something in between"),
+    ],
+)
+def test_the_engine_is_told_by_its_header_and_asked_for_once(cluster, pool, status, headers, engine):
+    cluster.script = lambda received: answer(status=status, headers=headers)
+    assert [pool.find_engine(), pool.find_engine()] == [engine, engine]
+    assert [f"{one.method} {one.target}" for one in cluster.received] == ["HEAD /"] * (1 if engine else 2)
+
+
+def test_an_answer_that_names_elasticsearch_saves_the_question(cluster, pool):
+    cluster.script = lambda received: answer(b"{}", "404 Not Found", [ELASTIC])
+    pool.send("GET", "/nothing", []).read()
+    assert pool.find_engine() == "elasticsearch"
+    assert len(cluster.received) == 1
+
+
+def test_the_engine_of_a_cluster_that_is_not_there_is_not_known():
+    assert Cluster(f"http://127.0.0.1:{find_free_port()}", connect_timeout_s=1).find_engine() is None
