@@ -1,74 +1,41 @@
-"""Knows how to talk to the cluster: one pool of connections that sends and receives bytes as they are."""
+"""Knows how to talk to the cluster: which node gets a request, and when it may be sent again."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
-from typing import Any
-from urllib.parse import urlsplit
+from collections.abc import Iterable, Sequence
+from typing import Literal
 
-import httpcore2
-
-from gateway.errors import ClusterUnreachable, RefusedRequest
+from gateway.errors import GatewayError
+from gateway.node import AnswerMissing, ClusterAnswer, ConnectFailed, Node
+from gateway.node_pool import NodePool
 from gateway.wire import Header
+
+__all__ = ["SAFE_METHODS", "Cluster", "ClusterAnswer", "EngineName"]
 
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 
-
-class ClusterAnswer:
-    """The cluster's answer, its body still to be read: iterate or `read`, and `close` in any case.
-
-    Closing before the end closes the connection, by which the cluster cancels what it was doing.
-    ``headers`` are as received, in order, repeats kept; the body is as received, content coding included.
-    """
-
-    def __init__(self, response: httpcore2.Response) -> None:
-        self._response = response
-        self.status = response.status
-        self.reason: bytes = response.extensions["reason_phrase"]
-        self.headers: list[Header] = response.headers
-
-    def header(self, name: bytes) -> bytes | None:
-        """The first value of one header, None without it; ``name`` in lower case."""
-        return next((value for found, value in self.headers if found.lower() == name), None)
-
-    def __iter__(self) -> Iterator[bytes]:
-        with _translated_errors():
-            yield from self._response.iter_stream()
-
-    def read(self) -> bytes:
-        """The whole body; closes."""
-        try:
-            return b"".join(self)
-        finally:
-            self.close()
-
-    def close(self) -> None:
-        """Give the connection back to the pool, or close it where the body was not read to its end."""
-        self._response.close()
+EngineName = Literal["elasticsearch", "opensearch"]
 
 
 class Cluster:
     """The cluster behind the gateway; one object a process, used by all its threads.
 
-    There is no read timeout: how long a search may take is the cluster's and the client's affair.
+    There is no read timeout: how long a search may take is the cluster's and the client's affair. Whatever a
+    node answers is the answer: no status makes the gateway ask again.
 
     Args:
-        url: ``http(s)://host:port``.
+        url: ``http(s)://host:port``, several nodes of one cluster separated by commas.
         connect_timeout_s: how long a new connection may take.
-        idle_connections: how many connections are kept for the next request.
+        idle_connections: how many connections to each node are kept for the next request.
     """
 
     def __init__(self, url: str, *, connect_timeout_s: float, idle_connections: int = 10) -> None:
-        parts = urlsplit(url)
-        self._scheme = parts.scheme.encode()
-        self._hostname = (parts.hostname or "").encode()
-        self._port = parts.port
-        self._host = parts.netloc.encode()
-        self._timeout = {"connect": connect_timeout_s}
-        self._pool = httpcore2.ConnectionPool(
-            max_connections=None, max_keepalive_connections=idle_connections, keepalive_expiry=60.0
-        )
+        self._nodes = [
+            Node(one, connect_timeout_s=connect_timeout_s, idle_connections=idle_connections)
+            for one in url.split(",")
+        ]
+        self._pool = NodePool(self._nodes)
+        self._engine: EngineName | None = None
 
     def send(
         self,
@@ -79,10 +46,11 @@ class Cluster:
         *,
         is_read: bool = False,
     ) -> ClusterAnswer:
-        """Send one request and wait for the head of its answer.
+        """Send one request to the next node and wait for the head of the answer.
 
-        The pool drops kept connections that the cluster has closed. One that closes at the very moment of use
-        is noticed only by the missing answer: a request that changes nothing is then sent once more.
+        A node that cannot be connected to has seen nothing of the request: another one gets it, each node at
+        most once. If a node got the request and gave no answer, a request that changes nothing is sent once
+        more, unless the only node there is broke a new connection: the request itself may be why.
 
         Args:
             headers: end-to-end headers; Host is put in front. A stream without Content-Length goes chunked.
@@ -94,54 +62,48 @@ class Cluster:
             RefusedRequest: the headers cannot be sent.
             UnreadableBody: the client's body could not be read to its end.
         """
-        message = (method, target, headers, body)
-        try:
-            return self._send_once(*message)
-        except _StaleConnection:
-            if not (isinstance(body, bytes) and (is_read or method in SAFE_METHODS)):
-                raise
-        return self._send_once(*message)
+        may_replay = isinstance(body, bytes) and (is_read or method in SAFE_METHODS)
+        untried = len(self._nodes)
+        while True:
+            node = self._pool.pick()
+            try:
+                answer = node.send(method, target, headers, body)
+            except ConnectFailed:
+                self._pool.mark_dead(node)
+                untried -= 1
+                if untried <= 0:
+                    raise
+            except AnswerMissing as error:
+                if not (may_replay and (error.was_kept or len(self._nodes) > 1)):
+                    raise
+                may_replay = False
+            else:
+                self._pool.mark_live(node)
+                if self._engine is None and _is_elasticsearch(answer):
+                    self._engine = "elasticsearch"
+                return answer
+
+    def find_engine(self) -> EngineName | None:
+        """Which engine the cluster runs; None while that is not known, never an error.
+
+        Elasticsearch 7.14 and later names itself in each answer, a refusal included; OpenSearch and older
+        versions never do. Asks the cluster, once, if none of the answers so far has told.
+        """
+        if self._engine is None:
+            try:
+                answer = self.send("HEAD", "/", [])
+                answer.read()
+            except GatewayError:
+                return None
+            if self._engine is None and answer.status < 500:  # a failure may be of something in between
+                self._engine = "opensearch"
+        return self._engine
 
     def close(self) -> None:
         """Close all connections."""
-        self._pool.close()
-
-    def _send_once(
-        self, method: str, target: str, headers: Sequence[Header], body: bytes | Iterable[bytes]
-    ) -> ClusterAnswer:
-        is_new = False
-
-        def note_connect(event: str, _: Any) -> None:
-            nonlocal is_new
-            is_new = is_new or event == "connection.connect_tcp.started"
-
-        url = httpcore2.URL(scheme=self._scheme, host=self._hostname, port=self._port, target=target.encode())
-        framed = [(b"Host", self._host), *headers, *_framing(headers, body)]
-        extensions = {"timeout": self._timeout, "trace": note_connect}
-        request = httpcore2.Request(method, url, headers=framed, content=body, extensions=extensions)
-        with _translated_errors():
-            try:
-                return ClusterAnswer(self._pool.handle_request(request))
-            except (httpcore2.ReadError, httpcore2.RemoteProtocolError) as error:
-                if is_new:
-                    raise
-                raise _StaleConnection(str(error)) from error
+        for node in self._nodes:
+            node.close()
 
 
-class _StaleConnection(ClusterUnreachable):
-    """A kept connection gave no answer; a new one might."""
-
-
-def _framing(headers: Sequence[Header], body: bytes | Iterable[bytes]) -> list[Header]:
-    is_framed = isinstance(body, bytes) or any(name.lower() == b"content-length" for name, _ in headers)
-    return [] if is_framed else [(b"Transfer-Encoding", b"chunked")]
-
-
-@contextmanager
-def _translated_errors() -> Iterator[None]:
-    try:
-        yield
-    except httpcore2.LocalProtocolError as error:
-        raise RefusedRequest(str(error)) from error
-    except (httpcore2.NetworkError, httpcore2.TimeoutException, httpcore2.RemoteProtocolError) as error:
-        raise ClusterUnreachable(f"the cluster cannot be reached: {error}") from error
+def _is_elasticsearch(answer: ClusterAnswer) -> bool:
+    return answer.header(b"x-elastic-product") == b"Elasticsearch"

@@ -29,6 +29,15 @@ def _check_bind(value: str) -> str:
 
 
 def _check_cluster_url(value: str) -> str:
+    urls = [_check_node_url(url.strip()) for url in value.split(",")]
+    if len({urlsplit(url).scheme for url in urls}) > 1:
+        raise ValueError("expected http or https for all nodes")
+    if len(set(urls)) < len(urls):
+        raise ValueError("expected each node once")
+    return ",".join(urls)
+
+
+def _check_node_url(value: str) -> str:
     parts = urlsplit(value)
     has_host = bool(parts.hostname) and parts.port != 0  # `port` raises ValueError where it is no number
     is_bare = parts.path in ("", "/") and not (parts.query or parts.fragment or parts.username)
@@ -59,7 +68,8 @@ class GatewaySettings(BaseSettings):
         "127.0.0.1:9201", description="Where clients reach the gateway, host:port."
     )
     cluster_url: Annotated[str, AfterValidator(_check_cluster_url)] = Field(
-        "http://127.0.0.1:9200", description="The cluster behind the gateway, http(s)://host:port."
+        "http://127.0.0.1:9200",
+        description="The cluster behind the gateway, http(s)://host:port; several nodes separated by commas.",
     )
     redis_url: RedisDsn = Field(
         RedisDsn("redis://127.0.0.1:6379/0"),

@@ -68,12 +68,12 @@ def answer(body: bytes = b"", status: str = "200 OK", headers: Iterable[str] = (
 class ClusterDouble:
     """Answers each request with the bytes that ``script`` gives; after none it closes the connection."""
 
-    def __init__(self) -> None:
+    def __init__(self, port: int = 0) -> None:
         self.received: list[Received] = []
         self.closed_early = threading.Event()
         self.connections = 0
         self.script: Script = lambda received: answer(b"{}")
-        self._listener = socket.create_server(("127.0.0.1", 0))
+        self._listener = socket.create_server(("127.0.0.1", port))
         self.port: int = self._listener.getsockname()[1]
         self.url = f"http://127.0.0.1:{self.port}"
         self._sockets: list[socket.socket] = []
@@ -86,6 +86,8 @@ class ClusterDouble:
         self.script = lambda received: answer(b"{}")
 
     def close(self) -> None:
+        with suppress(OSError):
+            self._listener.shutdown(socket.SHUT_RDWR)  # `close` alone leaves `accept` waiting in the kernel
         self._listener.close()
         self.drop_connections()
 

@@ -68,6 +68,11 @@ def test_flags_overrule_the_environment_which_overrules_defaults(monkeypatch):
     assert settings.cluster_url == "https://es:9243"
 
 
+def test_several_nodes_are_separated_by_commas(monkeypatch):
+    monkeypatch.setenv("RERANK_GATEWAY_CLUSTER_URL", "https://a:9200/, https://b:9200")
+    assert read_settings([]).cluster_url == "https://a:9200,https://b:9200"
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -77,6 +82,9 @@ def test_flags_overrule_the_environment_which_overrules_defaults(monkeypatch):
         pytest.param(["--cluster-url", "http://es/path"], "--cluster-url", id="with a path"),
         pytest.param(["--cluster-url", "http://u:p@es"], "--cluster-url", id="with credentials"),
         pytest.param(["--cluster-url", "http://es:x"], "--cluster-url", id="port is no number"),
+        pytest.param(["--cluster-url", "http://a:1,,http://b:1"], "--cluster-url", id="a comma too many"),
+        pytest.param(["--cluster-url", "http://a:1,https://b:1"], "for all nodes", id="two schemes"),
+        pytest.param(["--cluster-url", "http://a:1,http://a:1/"], "each node once", id="one node twice"),
         pytest.param(["--bind", "9201"], "--bind", id="no host"),
         pytest.param(["--threads", "0"], "--threads", id="no threads"),
         pytest.param(["--redis-url", "http://r"], "--redis-url", id="not Redis"),
