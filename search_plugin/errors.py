@@ -19,3 +19,8 @@ class BadAsk(SearchPluginError):
     def __init__(self, place: str, problem: str) -> None:
         super().__init__(f"[{place}] {problem}")
         self.place = place
+        self.problem = problem
+
+    def inside(self, outer: str) -> "BadAsk":
+        """The same error, its place seen from further out."""
+        return BadAsk(f"{outer}.{self.place}", self.problem)
