@@ -7,7 +7,7 @@ import logging
 from flask import Flask, request
 from werkzeug.exceptions import HTTPException
 
-from gateway.cluster import Cluster
+from gateway.cluster import Cluster, open_cluster
 from gateway.errors import STATUSES, GatewayError, error_body
 from gateway.ops import make_ops
 from gateway.proxy import forward
@@ -29,12 +29,10 @@ def create_app(
         cluster, scorer: instead of those that the settings describe.
 
     Raises:
-        ConfigurationError: ``rerank.toml`` is missing or wrong.
+        ConfigurationError: ``rerank.toml`` or a file of certificates is missing or wrong.
     """
     policies = read_config(settings.config)
-    cluster = cluster or Cluster(
-        settings.cluster_url, connect_timeout_s=settings.connect_timeout_s, idle_connections=settings.threads
-    )
+    cluster = cluster or open_cluster(settings, idle_connections=settings.threads)
     scorer = scorer or QueueScorer(str(settings.redis_url), max_waiting=settings.threads)
     searches = Searches(cluster, scorer, policies, settings.search_body_limit_bytes)
     app = Flask(__name__, static_folder=None)
