@@ -11,6 +11,7 @@ from gateway.cluster import Cluster, open_cluster
 from gateway.errors import STATUSES, GatewayError, error_body
 from gateway.ops import make_ops
 from gateway.proxy import forward
+from gateway.published import answer_nodes_info, is_nodes_info
 from gateway.scoring import QueueScorer, Scorer
 from gateway.search import Searches
 from gateway.settings import GatewaySettings, read_config
@@ -47,6 +48,8 @@ def create_app(
         asked = read_request(request.environ)
         if match_route(asked.method, asked.target):
             return searches.answer(asked)
+        if settings.publish_address and is_nodes_info(asked.method, asked.target):
+            return answer_nodes_info(cluster, asked, settings.publish_address)
         return forward(cluster, asked)
 
     return app

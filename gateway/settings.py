@@ -50,6 +50,11 @@ class GatewaySettings(ClusterSettings, BaseSettings):
     bind: Annotated[str, AfterValidator(_check_bind)] = Field(
         "127.0.0.1:9201", description="Where clients reach the gateway, host:port."
     )
+    publish_address: Annotated[str, AfterValidator(_check_bind)] | None = Field(
+        None,
+        description="Where clients find the gateway, host:port: told to those that sniff, which would leave "
+        "the gateway for the nodes' own addresses.",
+    )
     redis_url: RedisDsn = Field(
         RedisDsn("redis://127.0.0.1:6379/0"),
         description="The Redis through which jobs reach the workers, as redis:// or rediss://.",

@@ -204,14 +204,21 @@ def join_chunks(framed: bytes) -> bytes:
     return body
 
 
-def start_gateway(cluster_url: str, config: Path, redis_url: str) -> tuple[subprocess.Popen[bytes], int]:
-    """Start ``python -m gateway`` on a free port and wait until it listens."""
-    port = find_free_port()
+def start_gateway(
+    cluster_url: str, config: Path, redis_url: str, port: int | None = None, **more: str
+) -> tuple[subprocess.Popen[bytes], int]:
+    """Start ``python -m gateway`` on a free port and wait until it listens.
+
+    Args:
+        more: flags, ``publish_address`` for ``--publish-address``.
+    """
+    port = port or find_free_port()
     flags = {
         "bind": f"127.0.0.1:{port}",
         "cluster-url": cluster_url,
         "config": str(config),
         "redis-url": redis_url,
+        **{name.replace("_", "-"): value for name, value in more.items()},
     }
     arguments = [word for flag, value in flags.items() for word in (f"--{flag}", value)]
     root = Path(__file__).parents[2]
