@@ -6,6 +6,7 @@ import ssl
 from collections.abc import Iterable, Sequence
 from typing import Literal
 
+from gateway.aws import AwsCredentials
 from gateway.cluster_settings import ClusterSettings
 from gateway.credentials import Credentials, FixedCredentials, Outgoing
 from gateway.errors import GatewayError
@@ -25,7 +26,7 @@ def open_cluster(settings: ClusterSettings, idle_connections: int) -> Cluster:
     """The cluster that the settings describe; no connection is made yet.
 
     Raises:
-        ConfigurationError: a file of certificates is missing or wrong.
+        ConfigurationError: a file of certificates is missing or wrong, or there are no AWS credentials.
     """
     tls = None
     if settings.cluster_url.startswith("https:"):
@@ -99,6 +100,7 @@ class Cluster:
             ClusterUnreachable: no connection, or it broke before the head of the answer was there.
             RefusedRequest: the headers cannot be sent.
             UnreadableBody: the client's body could not be read to its end.
+            BodyTooLarge: it cannot be signed.
         """
         request = Outgoing(method, target, headers, body)
         if self._credentials is not None:
@@ -147,6 +149,9 @@ class Cluster:
 
 
 def _read_credentials(settings: ClusterSettings) -> Credentials | None:
+    if settings.cluster_aws_region:
+        region, service = settings.cluster_aws_region, settings.cluster_aws_service
+        return AwsCredentials(settings.cluster_url, region=region, service=service)
     if settings.cluster_username and settings.cluster_password:
         password = settings.cluster_password.get_secret_value()
         return FixedCredentials.from_password(settings.cluster_username, password)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Annotated, Self
+from typing import Annotated, Literal, Self
 from urllib.parse import urlsplit
 
 from pydantic import (
@@ -86,6 +86,14 @@ class ClusterSettings(BaseModel):
     cluster_api_key: Annotated[SecretStr, AfterValidator(_check_api_key)] | None = Field(
         None, description="An API key instead, in its encoded form; the same holds for it."
     )
+    cluster_aws_region: str | None = Field(
+        None,
+        description="Sign every request for AWS in this region, with the credentials of the gateway's "
+        "environment instead of the caller's. Needs the extra rerank-sidecar[aws].",
+    )
+    cluster_aws_service: Literal["es", "aoss"] = Field(
+        "es", description="What is signed for: es, a domain; aoss, a collection of OpenSearch Serverless."
+    )
 
     @model_validator(mode="after")
     def _check_together(self) -> Self:
@@ -99,6 +107,8 @@ class ClusterSettings(BaseModel):
         for option in sorted(given & _TLS):
             if self.cluster_url.startswith("http:"):
                 raise ValueError(f"{name_flag(option)} needs https:// in --cluster-url")
+        if "cluster_aws_region" in given and "," in self.cluster_url:
+            raise ValueError("--cluster-aws-region needs a single node in --cluster-url")
         return self
 
 
@@ -111,6 +121,8 @@ _NEEDED = (
 _EXCLUDED = (
     ("cluster_fingerprint", "cluster_ca"),
     ("cluster_api_key", "cluster_username"),
+    ("cluster_aws_region", "cluster_username"),
+    ("cluster_aws_region", "cluster_api_key"),
 )
 
 

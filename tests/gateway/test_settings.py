@@ -113,6 +113,13 @@ def test_several_nodes_are_separated_by_commas(monkeypatch):
             id="two kinds of credentials",
         ),
         pytest.param(["--cluster-api-key", "id:secret"], "expected the encoded form", id="key not encoded"),
+        pytest.param(
+            ["--cluster-url", "http://a:1,http://b:1", "--cluster-aws-region", "r"],
+            "--cluster-aws-region needs a single node",
+            id="AWS with two nodes",
+        ),
+        pytest.param(["--cluster-aws-service", "s3"], "--cluster-aws-service", id="another service of AWS"),
+        pytest.param(["--publish-address", "gateway"], "--publish-address", id="published without port"),
         pytest.param(["--bind", "9201"], "--bind", id="no host"),
         pytest.param(["--threads", "0"], "--threads", id="no threads"),
         pytest.param(["--redis-url", "http://r"], "--redis-url", id="not Redis"),
