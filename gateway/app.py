@@ -7,11 +7,12 @@ import logging
 from flask import Flask, request
 from werkzeug.exceptions import HTTPException
 
-from gateway.cluster import Cluster
+from gateway.cluster import Cluster, open_cluster
 from gateway.errors import STATUSES, GatewayError, error_body
 from gateway.ops import make_ops
 from gateway.policies import PolicyFile
 from gateway.proxy import forward
+from gateway.published import answer_nodes_info, is_nodes_info
 from gateway.rescoring import Rescorer
 from gateway.scoring import QueueScorer, Scorer
 from gateway.search import SearchTools
@@ -32,12 +33,10 @@ def create_app(
         cluster, scorer: instead of those that the settings describe.
 
     Raises:
-        ConfigurationError: ``rerank.toml`` is missing or wrong.
+        ConfigurationError: ``rerank.toml`` or a file of certificates is missing or wrong.
     """
     policies = PolicyFile(settings.config)
-    cluster = cluster or Cluster(
-        settings.cluster_url, connect_timeout_s=settings.connect_timeout_s, idle_connections=settings.threads
-    )
+    cluster = cluster or open_cluster(settings, idle_connections=settings.threads)
     scorer = scorer or QueueScorer(str(settings.redis_url), max_waiting=settings.threads)
     searches = Searches(SearchTools(cluster, Rescorer(scorer), policies, settings.search_body_limit_bytes))
     app = Flask(__name__, static_folder=None)
@@ -55,6 +54,8 @@ def create_app(
             return searches.explain(asked)
         if route := match_route(asked.method, asked.target):
             return searches.answer(asked, route)
+        if settings.publish_address and is_nodes_info(asked.method, asked.target):
+            return answer_nodes_info(cluster, asked, settings.publish_address)
         return forward(cluster, asked)
 
     return app

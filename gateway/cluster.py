@@ -2,19 +2,47 @@
 
 from __future__ import annotations
 
+import ssl
 from collections.abc import Iterable, Sequence
 from typing import Literal
 
+from gateway.aws import AwsCredentials
+from gateway.cluster_settings import ClusterSettings
+from gateway.credentials import Credentials, FixedCredentials, Outgoing
 from gateway.errors import GatewayError
 from gateway.node import AnswerMissing, ClusterAnswer, ConnectFailed, Node
 from gateway.node_pool import NodePool
+from gateway.tls import make_tls
 from gateway.wire import Header
 
-__all__ = ["SAFE_METHODS", "Cluster", "ClusterAnswer", "EngineName"]
+__all__ = ["SAFE_METHODS", "Cluster", "ClusterAnswer", "EngineName", "open_cluster"]
 
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 
 EngineName = Literal["elasticsearch", "opensearch"]
+
+
+def open_cluster(settings: ClusterSettings, idle_connections: int) -> Cluster:
+    """The cluster that the settings describe; no connection is made yet.
+
+    Raises:
+        ConfigurationError: a file of certificates is missing or wrong, or there are no AWS credentials.
+    """
+    tls = None
+    if settings.cluster_url.startswith("https:"):
+        tls = make_tls(
+            ca=settings.cluster_ca,
+            fingerprint=settings.cluster_fingerprint,
+            client_cert=settings.cluster_client_cert,
+            client_key=settings.cluster_client_key,
+        )
+    return Cluster(
+        settings.cluster_url,
+        connect_timeout_s=settings.connect_timeout_s,
+        idle_connections=idle_connections,
+        tls=tls,
+        credentials=_read_credentials(settings),
+    )
 
 
 class Cluster:
@@ -27,14 +55,25 @@ class Cluster:
         url: ``http(s)://host:port``, several nodes of one cluster separated by commas.
         connect_timeout_s: how long a new connection may take.
         idle_connections: how many connections to each node are kept for the next request.
+        tls: whom to trust; None for the certificate authorities of this machine.
+        credentials: for requests that have none; None for no such.
     """
 
-    def __init__(self, url: str, *, connect_timeout_s: float, idle_connections: int = 10) -> None:
+    def __init__(
+        self,
+        url: str,
+        *,
+        connect_timeout_s: float,
+        idle_connections: int = 10,
+        tls: ssl.SSLContext | None = None,
+        credentials: Credentials | None = None,
+    ) -> None:
         self._nodes = [
-            Node(one, connect_timeout_s=connect_timeout_s, idle_connections=idle_connections)
+            Node(one, connect_timeout_s=connect_timeout_s, idle_connections=idle_connections, tls=tls)
             for one in url.split(",")
         ]
         self._pool = NodePool(self._nodes)
+        self._credentials = credentials
         self._engine: EngineName | None = None
 
     def send(
@@ -61,13 +100,17 @@ class Cluster:
             ClusterUnreachable: no connection, or it broke before the head of the answer was there.
             RefusedRequest: the headers cannot be sent.
             UnreadableBody: the client's body could not be read to its end.
+            BodyTooLarge: it cannot be signed.
         """
-        may_replay = isinstance(body, bytes) and (is_read or method in SAFE_METHODS)
+        request = Outgoing(method, target, headers, body)
+        if self._credentials is not None:
+            request = self._credentials.authorize(request)
+        may_replay = isinstance(request.body, bytes) and (is_read or method in SAFE_METHODS)
         untried = len(self._nodes)
         while True:
             node = self._pool.pick()
             try:
-                answer = node.send(method, target, headers, body)
+                answer = node.send(*request)
             except ConnectFailed:
                 self._pool.mark_dead(node)
                 untried -= 1
@@ -103,6 +146,18 @@ class Cluster:
         """Close all connections."""
         for node in self._nodes:
             node.close()
+
+
+def _read_credentials(settings: ClusterSettings) -> Credentials | None:
+    if settings.cluster_aws_region:
+        region, service = settings.cluster_aws_region, settings.cluster_aws_service
+        return AwsCredentials(settings.cluster_url, region=region, service=service)
+    if settings.cluster_username and settings.cluster_password:
+        password = settings.cluster_password.get_secret_value()
+        return FixedCredentials.from_password(settings.cluster_username, password)
+    if settings.cluster_api_key:
+        return FixedCredentials.from_api_key(settings.cluster_api_key.get_secret_value())
+    return None
 
 
 def _is_elasticsearch(answer: ClusterAnswer) -> bool:

@@ -9,11 +9,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
-from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, Field, PositiveFloat, PositiveInt, RedisDsn, ValidationError
+from pydantic import AfterValidator, Field, PositiveInt, RedisDsn, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
+from gateway.cluster_settings import ClusterSettings, name_flag
 from gateway.errors import ConfigurationError
 from search_plugin import Policy
 
@@ -29,29 +29,12 @@ def _check_bind(value: str) -> str:
     return value
 
 
-def _check_cluster_url(value: str) -> str:
-    urls = [_check_node_url(url.strip()) for url in value.split(",")]
-    if len({urlsplit(url).scheme for url in urls}) > 1:
-        raise ValueError("expected http or https for all nodes")
-    if len(set(urls)) < len(urls):
-        raise ValueError("expected each node once")
-    return ",".join(urls)
-
-
-def _check_node_url(value: str) -> str:
-    parts = urlsplit(value)
-    has_host = bool(parts.hostname) and parts.port != 0  # `port` raises ValueError where it is no number
-    is_bare = parts.path in ("", "/") and not (parts.query or parts.fragment or parts.username)
-    if parts.scheme not in ("http", "https") or not has_host or not is_bare:
-        raise ValueError("expected http(s)://host:port, without path or credentials")
-    return value.rstrip("/")
-
-
-class GatewaySettings(BaseSettings):
+class GatewaySettings(ClusterSettings, BaseSettings):
     """Put a reranking gateway in front of an Elasticsearch or OpenSearch cluster.
 
     Clients change only the address. Each flag is also an environment variable: --cluster-url is
-    RERANK_GATEWAY_CLUSTER_URL. A cluster with a private certificate authority: set SSL_CERT_FILE.
+    RERANK_GATEWAY_CLUSTER_URL; or, best for secrets, a file of that name in /run/secrets or in systemd's
+    $CREDENTIALS_DIRECTORY.
     """
 
     model_config = SettingsConfigDict(
@@ -68,9 +51,10 @@ class GatewaySettings(BaseSettings):
     bind: Annotated[str, AfterValidator(_check_bind)] = Field(
         "127.0.0.1:9201", description="Where clients reach the gateway, host:port."
     )
-    cluster_url: Annotated[str, AfterValidator(_check_cluster_url)] = Field(
-        "http://127.0.0.1:9200",
-        description="The cluster behind the gateway, http(s)://host:port; several nodes separated by commas.",
+    publish_address: Annotated[str, AfterValidator(_check_bind)] | None = Field(
+        None,
+        description="Where clients find the gateway, host:port: told to those that sniff, which would leave "
+        "the gateway for the nodes' own addresses.",
     )
     redis_url: RedisDsn = Field(
         RedisDsn("redis://127.0.0.1:6379/0"),
@@ -84,9 +68,6 @@ class GatewaySettings(BaseSettings):
         1024 * 1024,
         description="A search with a larger body, in bytes, is passed through unread, not reranked.",
     )
-    connect_timeout_s: PositiveFloat = Field(
-        5.0, description="How long a new connection to the cluster may take, in seconds."
-    )
     threads: PositiveInt = Field(
         32, description="Requests that one process serves at a time; more wait their turn."
     )
@@ -94,7 +75,7 @@ class GatewaySettings(BaseSettings):
 
 
 def read_settings(argv: Sequence[str]) -> GatewaySettings:
-    """Flags, then environment, then defaults.
+    """Flags, then environment, then files of secrets, then defaults.
 
     Raises:
         ConfigurationError: an option is unknown or wrong; one line that names it.
@@ -108,13 +89,19 @@ def read_settings(argv: Sequence[str]) -> GatewaySettings:
         if option != name and not is_known:
             raise ConfigurationError(f"{name}: no such option")
     try:
-        return GatewaySettings(_cli_parse_args=list(argv))
-    except SettingsError as error:
+        return GatewaySettings(_cli_parse_args=list(argv), _secrets_dir=_find_secrets())
+    except (SettingsError, OSError) as error:  # a file of secrets that cannot be read
         raise ConfigurationError(str(error)) from error
     except ValidationError as error:
         place, problem = _first_problem(error)
-        flag = f"--{place.replace('_', '-')}"
-        raise ConfigurationError(f"{flag} ({ENV_PREFIX}{place.upper()}): {problem}") from error
+        option = f"{name_flag(place)} ({ENV_PREFIX}{place.upper()}): " if place else ""
+        raise ConfigurationError(f"{option}{problem}") from error
+
+
+def _find_secrets() -> list[str]:
+    """Where Docker and systemd put them."""
+    folders = ("/run/secrets", os.environ.get("CREDENTIALS_DIRECTORY", ""))
+    return [folder for folder in folders if os.path.isdir(folder)]
 
 
 @dataclass(frozen=True, slots=True)
