@@ -116,7 +116,7 @@ def read_ext(clause: object) -> Ask:
     """
     if not isinstance(clause, dict):
         raise BadAsk("ext.rerank", "must be an object")
-    said = dict(clause)
+    said = {"mode": "on", **clause}  # whoever has the clause asks, also with an empty one
     context = said.pop("query_context", None)
     if "query_context" in clause:
         said |= _read_query_context(context)

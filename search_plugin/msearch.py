@@ -24,7 +24,9 @@ class Item:
             ValueError: the header is no object, or its index no name.
         """
         header = json.loads(self.header) if self.header.strip() else {}
-        named = header.get("index", header.get("indices")) if isinstance(header, dict) else 0
+        if not isinstance(header, dict):
+            raise ValueError("a header that is no object")
+        named = header.get("index", header.get("indices"))
         names = [named] if isinstance(named, str) else named or []
         if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
             raise ValueError("a header that names no index")

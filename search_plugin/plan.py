@@ -112,12 +112,14 @@ def plan_search(request: SearchRequest, rules: Rules) -> Plan | Skip:
     policy = find_policy(indices, rules.policies) if indices or "pit" not in body else None
     is_clusters = rules.engine != "elasticsearch" and _is_for_cluster(body, parameters, policy)
     in_body, edits = (NOTHING, {}) if is_clusters else _read_body_ask(body, text)
-    asked = read_headers_ask(request.headers).behind(read_parameters_ask(parameters)).behind(in_body)
+    in_headers = read_headers_ask(request.headers)
+    asked = in_headers.behind(read_parameters_ask(parameters)).behind(in_body)
     search_text = SearchText(target, text, in_source, request.in_batch)
     stripped = search_text.rewrite(edits)
     if policy is not None and is_clusters:
         return Skip(Reason.SEARCH_PIPELINE, stripped)
-    if policy is None or (asked.mode or ("on" if asked else policy.mode)) == "off":
+    mode = policy and (asked.mode or ("on" if asked else policy.mode))
+    if policy is None or "off" in (mode, in_headers.mode):
         return Skip(Reason.POLICY_OFF, stripped)
     policy = _lay_over(policy, asked, rules.models)
     try:

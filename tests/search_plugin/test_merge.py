@@ -231,3 +231,91 @@ def test_extreme_first_stage_scores_leave_the_tail_below_the_window(scores):
     hits = read_hits(merge(make_plan(window=2), make_answer(*scores), [-1e5, 0.0]))
     assert [hit for hit, _ in hits] == ["b", "a", "c", "d"]
     assert 0.5 > hits[1][1] > hits[2][1] >= hits[3][1] > 0
+
+
+def make_hits(*hits, **answer):
+    whole = {
+        "hits": {"max_score": 2.0, "hits": [{"_id": str(i), **hit} for i, hit in enumerate(hits)]},
+        **answer,
+    }
+    return FirstStage.parse(json.dumps(whole, separators=(",", ":")))
+
+
+@pytest.mark.parametrize("is_rescored", [True, False])
+@pytest.mark.parametrize(
+    ("fields", "left"),
+    [
+        pytest.param({"title": ["a"]}, None, id="only what we added"),
+        pytest.param({"title": ["a"], "price": [1]}, {"price": [1]}, id="ours first"),
+        pytest.param({"price": [1], "title": ["a"]}, {"price": [1]}, id="ours last"),
+        pytest.param(
+            {"x": [1], "title": ["a"], "y": [1], "maker": [{"name": "b"}]}, {"x": [1], "y": [1]}, id="two"
+        ),
+        pytest.param({"price": [1]}, {"price": [1]}, id="none of ours"),
+    ],
+)
+def test_fields_that_were_only_fetched_are_taken_out_again(fields, left, is_rescored):
+    """Byte for byte what the cluster writes without them, also when they are the first or last of the hit."""
+    plan = make.make_plan(added_fields=("title", "maker.name"))
+    kept = {} if left is None else {"fields": left}
+    for before, after in (({"_score": 2.0}, {"sort": [1]}), ({}, {"_score": 2.0}), ({"_score": 2.0}, {})):
+        first_stage = make_hits({**before, "fields": fields, **after}, {"_score": 1.0})
+        text = merge(plan, first_stage, [0.0, -1.0]) if is_rescored else restore(plan, first_stage)
+        expected = make_hits({**before, **kept, **after}, {"_score": 1.0}).text
+        if is_rescored:
+            expected = expected.replace("2.0", "0.5").replace("1.0", "0.2689414")
+        assert text == expected
+
+
+@pytest.mark.parametrize(
+    ("hit", "fields"),
+    [
+        pytest.param({}, {}, id="no fields"),
+        pytest.param({"fields": {"a": [1]}}, {"a": [1]}, id="fields"),
+        pytest.param({"fields": {"title": [1]}}, {}, id="only ours"),
+        pytest.param({"fields": {}}, {}, id="empty fields"),
+    ],
+)
+def test_the_previous_score_is_kept_as_it_was_written(hit, fields):
+    policy = make.make_policy(keep_previous_score=True)
+    plan = make.make_plan(policy=policy, added_fields=("title",))
+    first_stage = make_hits({"_score": 4.1500006, **hit}, {"_score": 1.0})
+    text = merge(plan, first_stage, [0.0, -1.0])
+    assert '"_rerank.previous_score":[4.1500006]' in text
+    assert json.loads(text)["hits"]["hits"][0]["fields"] == {**fields, "_rerank.previous_score": [4.1500006]}
+    assert "previous_score" not in restore(plan, first_stage)
+
+
+def test_an_explanation_tells_both_scores():
+    policy = make.make_policy(window=2)
+    first_stage = make_hits(*({"_score": 3.0 - i, "_explanation": {"value": 3.0 - i}} for i in range(3)))
+    hits = json.loads(merge(make.make_plan(policy=policy), first_stage, [0.0, 1.0]))["hits"]["hits"]
+    assert hits[0]["_explanation"] == {
+        "value": hits[0]["_score"],
+        "description": "rank after reranking: [1] with score: [0.7310586], model [m] on [title]: 0.7310586, "
+        "score_mode [replace]",
+        "details": [{"value": 2.0}],
+    }
+    assert "behind the window" in hits[2]["_explanation"]["description"]
+
+
+@pytest.mark.parametrize(
+    ("answer", "ext"),
+    [
+        pytest.param({}, {}, id="none"),
+        pytest.param({"ext": {}}, {}, id="empty"),
+        pytest.param({"ext": {"a": {"b": 1}}}, {"a": {"b": 1}}, id="beside the cluster's"),
+        pytest.param({"ext": {"a": 1, "b": 2}, "z": 1}, {"a": 1, "b": 2}, id="in the middle"),
+    ],
+)
+def test_a_note_stands_in_the_answers_ext(answer, ext):
+    first_stage = make_hits({"_score": 2.0}, {"_score": 1.0}, **answer)
+    told = json.loads(restore(make_plan(), first_stage, {"status": "skipped"}))
+    assert told.pop("ext") == {**ext, "rerank": {"status": "skipped"}}
+    assert told == {name: value for name, value in json.loads(first_stage.text).items() if name != "ext"}
+
+
+def test_a_page_that_min_score_empties_has_no_max_score():
+    plan = make_plan(min_score=0.99)
+    merged = json.loads(merge(plan, make_answer(3.0, 2.0), [0.0, 1.0]))
+    assert merged["hits"] == {"max_score": None, "hits": []}
