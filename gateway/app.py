@@ -10,11 +10,14 @@ from werkzeug.exceptions import HTTPException
 from gateway.cluster import Cluster, open_cluster
 from gateway.errors import STATUSES, GatewayError, error_body
 from gateway.ops import make_ops
+from gateway.policies import PolicyFile
 from gateway.proxy import forward
 from gateway.published import answer_nodes_info, is_nodes_info
+from gateway.rescoring import Rescorer
 from gateway.scoring import QueueScorer, Scorer
-from gateway.search import Searches
-from gateway.settings import GatewaySettings, read_config
+from gateway.search import SearchTools
+from gateway.searches import Searches, is_explain
+from gateway.settings import GatewaySettings
 from gateway.wire import Answer, json_answer, read_request
 from search_plugin import match_route
 
@@ -32,10 +35,10 @@ def create_app(
     Raises:
         ConfigurationError: ``rerank.toml`` or a file of certificates is missing or wrong.
     """
-    policies = read_config(settings.config)
+    policies = PolicyFile(settings.config)
     cluster = cluster or open_cluster(settings, idle_connections=settings.threads)
     scorer = scorer or QueueScorer(str(settings.redis_url), max_waiting=settings.threads)
-    searches = Searches(cluster, scorer, policies, settings.search_body_limit_bytes)
+    searches = Searches(SearchTools(cluster, Rescorer(scorer), policies, settings.search_body_limit_bytes))
     app = Flask(__name__, static_folder=None)
     app.register_blueprint(make_ops(cluster, scorer, policies))
     _register_errors(app)
@@ -43,11 +46,14 @@ def create_app(
     @app.before_request
     def answer_before_routing() -> Answer | None:
         """All but our own paths is the cluster's: Flask's URL map never sees it."""
-        if _is_own(request.environ["RAW_URI"]):
+        target = request.environ["RAW_URI"]
+        if _is_own(target) and not is_explain(target):
             return None
         asked = read_request(request.environ)
-        if match_route(asked.method, asked.target):
-            return searches.answer(asked)
+        if is_explain(target):
+            return searches.explain(asked)
+        if route := match_route(asked.method, asked.target):
+            return searches.answer(asked, route)
         if settings.publish_address and is_nodes_info(asked.method, asked.target):
             return answer_nodes_info(cluster, asked, settings.publish_address)
         return forward(cluster, asked)

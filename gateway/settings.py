@@ -6,6 +6,7 @@ import os
 import re
 import tomllib
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -103,8 +104,21 @@ def _find_secrets() -> list[str]:
     return [folder for folder in folders if os.path.isdir(folder)]
 
 
-def read_config(path: Path) -> tuple[Policy, ...]:
-    """The policies of ``rerank.toml``, in the file's order.
+@dataclass(frozen=True, slots=True)
+class Config:
+    """What ``rerank.toml`` says, as far as the gateway is concerned.
+
+    Attributes:
+        policies: in the file's order.
+        models: the aliases that are declared.
+    """
+
+    policies: tuple[Policy, ...]
+    models: frozenset[str]
+
+
+def read_config(path: Path) -> Config:
+    """Read ``rerank.toml``.
 
     Of the models only the names matter here; what their tables say is for the workers to read.
 
@@ -123,7 +137,7 @@ def read_config(path: Path) -> tuple[Policy, ...]:
         raise ConfigurationError(f"{path}: policies: expected tables, [[policies]]")
     policies = tuple(_read_policy(path, number, table) for number, table in enumerate(found, start=1))
     _check_together(path, policies, models)
-    return policies
+    return Config(policies, frozenset(models))
 
 
 def _read_toml(path: Path) -> dict[str, Any]:

@@ -94,4 +94,4 @@ def test_every_option_of_the_cluster_is_explained():
 def test_compose_file_gives_both_processes_the_same_valid_file():
     """deploy/rerank.toml is what compose.yaml mounts."""
     assert "./deploy/rerank.toml:/etc/rerank.toml" in (ROOT / "compose.yaml").read_text()
-    assert [policy.name for policy in read_config(ROOT / "deploy" / "rerank.toml")] == ["pydocs"]
+    assert [policy.name for policy in read_config(ROOT / "deploy" / "rerank.toml").policies] == ["pydocs"]

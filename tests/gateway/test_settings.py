@@ -25,12 +25,12 @@ def write(folder: Path, text: str) -> Path:
 
 def test_policies_are_read_in_order(tmp_path):
     second = POLICY.replace('name = "p"', 'name = "q"')
-    policies = read_config(write(tmp_path, f'[models.m]\npath = "x"\n{POLICY}{second}'))
+    policies = read_config(write(tmp_path, f'[models.m]\npath = "x"\n{POLICY}{second}')).policies
     assert [(policy.name, policy.model) for policy in policies] == [("p", "m"), ("q", "m")]
 
 
 def test_a_file_without_policies_is_a_gateway_that_only_passes_on(tmp_path):
-    assert read_config(write(tmp_path, "")) == ()
+    assert read_config(write(tmp_path, "")).policies == ()
 
 
 @pytest.mark.parametrize(

@@ -4,19 +4,21 @@ import json
 
 import pytest
 
-from search_plugin import FirstStage, Plan, Policy, Reason, Skip, read_passages
+from search_plugin import FirstStage, Reason, Skip, read_passages
+from tests.search_plugin.make import make_plan, make_policy
 
 
 def read(sources, *fields, scores=None, page_from=0, **options):
     """Passages of hits with these sources; a source None is one that the cluster left out."""
-    policy = Policy(name="p", indices=("*",), model="m", passage_fields=fields or ("title",), **options)
-    plan = Plan(policy, "red wine", page_from=page_from, page_size=10, target="/_search")
+    policy = make_policy(passage_fields=fields or ("title",), **options)
+    plan = make_plan(page_from, policy=policy)
     hits = [
         {"_id": str(i), "_score": score} | ({} if source is None else {"_source": source})
         for i, (source, score) in enumerate(zip(sources, scores or [1.0] * len(sources), strict=True))
     ]
     answer = json.dumps({"hits": {"max_score": 1.0, "hits": hits}})
-    return read_passages(plan, FirstStage.parse(answer.encode()))
+    passages = read_passages(plan, FirstStage.parse(answer.encode()))
+    return passages if isinstance(passages, Skip) else list(passages.texts)
 
 
 OTHER = {"title": "other"}
