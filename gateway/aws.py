@@ -36,12 +36,16 @@ class AwsCredentials:
     def __init__(self, url: str, *, region: str, service: str) -> None:
         try:
             import botocore.session
+            from botocore.exceptions import BotoCoreError
         except ImportError as error:
             raise ConfigurationError("--cluster-aws-region needs botocore: rerank-sidecar[aws]") from error
         self._url = url
         self._region = region
         self._service = service
-        self._credentials: Any = botocore.session.Session().get_credentials()
+        try:
+            self._credentials: Any = botocore.session.Session().get_credentials()
+        except BotoCoreError as error:
+            raise ConfigurationError(f"--cluster-aws-region: {error}") from error
         if self._credentials is None:
             raise ConfigurationError("--cluster-aws-region: no AWS credentials found")
 

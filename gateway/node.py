@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 import httpcore2
 
 from gateway.errors import ClusterUnreachable, RefusedRequest
+from gateway.tls import make_tls
 from gateway.wire import Header
 
 
@@ -88,7 +89,7 @@ class Node:
         self._host = parts.netloc.encode()
         self._timeout = {"connect": connect_timeout_s}
         if tls is None and parts.scheme == "https":
-            tls = httpcore2.default_ssl_context()  # the pool would make one for each connection
+            tls = make_tls()
         self._pool = httpcore2.ConnectionPool(
             ssl_context=tls,
             max_connections=None,

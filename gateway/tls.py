@@ -9,8 +9,6 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import httpcore2
-
 from gateway.errors import ConfigurationError
 
 
@@ -42,7 +40,8 @@ def make_tls(
         except OSError as error:  # a subclass where it is no certificate
             raise ConfigurationError(f"--cluster-ca: {ca}: {error.strerror}") from error
     else:
-        context = httpcore2.default_ssl_context()
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        context.load_default_certs()
     if client_cert is not None:
         try:
             context.load_cert_chain(client_cert, client_key, password=_refuse_password)

@@ -12,7 +12,7 @@ import pytest
 from gateway import aws
 from gateway.aws import AwsCredentials, spell_canonically
 from gateway.cluster import Cluster, open_cluster
-from gateway.errors import BodyTooLarge, ConfigurationError
+from gateway.errors import BodyTooLarge, ClusterUnreachable, ConfigurationError
 from gateway.settings import read_settings
 from tests.gateway.doubles import Received
 
@@ -151,6 +151,33 @@ def test_serverless_is_another_service(cluster):
 def test_spelling_twice_changes_nothing():
     once = spell_canonically("/a?b=c d&e=%25&f")
     assert spell_canonically(once) == once
+
+
+def test_a_profile_that_is_not_there_is_told_at_the_start(monkeypatch):
+    monkeypatch.setenv("AWS_PROFILE", "nobody")
+    with pytest.raises(ConfigurationError, match="nobody"):
+        AwsCredentials("https://x", region=REGION, service="es")
+
+
+ONCE = """#!/bin/sh
+[ -e "$0.used" ] && exit 1
+touch "$0.used"
+echo '{"Version": 1, "AccessKeyId": "a", "SecretAccessKey": "s", "Expiration": "2020-01-01T00:00:00Z"}'
+"""
+
+
+def test_credentials_that_expire_and_are_not_renewed_are_told_to_the_client(monkeypatch, tmp_path, cluster):
+    script, profile = tmp_path / "once.sh", tmp_path / "config"
+    script.write_text(ONCE)
+    script.chmod(0o700)
+    profile.write_text(f"[default]\ncredential_process = {script}\n")
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"):
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(profile))
+    signing = AwsCredentials(cluster.url, region=REGION, service="es")
+    with pytest.raises(ClusterUnreachable, match="no AWS credentials: "):
+        Cluster(cluster.url, connect_timeout_s=1, credentials=signing).send("GET", "/", [])
+    assert cluster.received == []
 
 
 def test_no_credentials_are_told_at_the_start(monkeypatch):

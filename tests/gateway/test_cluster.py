@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import socket
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -189,6 +191,27 @@ def test_a_request_over_which_every_node_dies_is_sent_twice_at_most(nodes, sever
     with pytest.raises(ClusterUnreachable):
         several.send("GET", "/x", [])
     assert sum(len(node.received) for node in nodes) == 2
+
+
+def test_readers_do_not_notice_nodes_that_come_and_go(nodes, several):
+    over = threading.Event()
+
+    def read():
+        number = 0
+        while not over.is_set():
+            assert several.send("GET", "/", []).read() == b"{}"
+            number += 1
+        return number
+
+    with ThreadPoolExecutor(8) as threads:
+        reading = [threads.submit(read) for _ in range(8)]
+        for _ in range(4):
+            time.sleep(0.3)
+            nodes[0].close()
+            time.sleep(0.3)
+            nodes[0] = ClusterDouble(nodes[0].port)
+        over.set()
+    assert all(reader.result() > 10 for reader in reading)
 
 
 @pytest.mark.parametrize("status", ["429 Too Many Requests", "502 Bad Gateway", "503 Unavailable"])

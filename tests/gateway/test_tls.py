@@ -160,6 +160,21 @@ def test_the_client_is_told_in_the_engines_shape(authorities, config):
     assert "certificate verify failed: unable to get local issuer certificate" in error["reason"]
 
 
+@pytest.mark.system
+def test_options_reach_the_connections(authorities, config):
+    server = authorities.serve("good")
+    trust = {"cluster_ca": str(authorities.files["ours"])}
+    secret = {"cluster_username": "u", "cluster_password": "p"}
+    process, port = start_gateway(server.url, config, "redis://127.0.0.1:1/0", **trust, **secret)
+    try:
+        status, _, body = Client(port, process.pid).request("GET", "/books")
+    finally:
+        stop(process)
+        server.close()
+    assert (status, body) == (200, b"{}")
+    assert server.received[0].header("Authorization") == "Basic dTpw"
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
