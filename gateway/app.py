@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING
 
-from flask import Flask, request
+from flask import Flask
 from werkzeug.exceptions import HTTPException
 
 from gateway.cluster import Cluster
-from gateway.errors import STATUSES, GatewayError, error_body
+from gateway.errors import STATUSES, ClientGone, GatewayError, error_body
 from gateway.ops import make_ops
 from gateway.proxy import forward
 from gateway.scoring import QueueScorer, Scorer
 from gateway.search import Searches
 from gateway.settings import GatewaySettings, read_config
-from gateway.wire import Answer, json_answer, read_request
+from gateway.wire import Answer, ClientRequest, json_answer, read_request, read_target
 from search_plugin import match_route
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
 
 logger = logging.getLogger(__name__)
 
@@ -41,17 +46,29 @@ def create_app(
     app.register_blueprint(make_ops(cluster, scorer, policies))
     _register_errors(app)
 
-    @app.before_request
-    def answer_before_routing() -> Answer | None:
-        """All but our own paths is the cluster's: Flask's URL map never sees it."""
-        if _is_own(request.environ["RAW_URI"]):
-            return None
-        asked = read_request(request.environ)
-        if match_route(asked.method, asked.target):
-            return searches.answer(asked)
-        return forward(cluster, asked)
+    def answer(asked: ClientRequest) -> Answer:
+        return searches.answer(asked) if match_route(asked.method, asked.target) else forward(cluster, asked)
 
+    app.wsgi_app = _put_before(app.wsgi_app, answer)  # type: ignore[assignment,method-assign]
     return app
+
+
+def _put_before(own: WSGIApplication, answer: Callable[[ClientRequest], Answer]) -> WSGIApplication:
+    """Our own paths are Flask's; all else is the cluster's, and Flask never sees it, to save time."""
+
+    def call(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        if _is_own(read_target(environ)):
+            return own(environ, start_response)
+        try:
+            answered = answer(read_request(environ))
+        except GatewayError as error:
+            answered = _answer_error(error)
+        except Exception:  # a mistake of ours
+            logger.exception("gateway.failed")
+            answered = json_answer(500, error_body(500, "gateway_exception", "a mistake of the gateway's"))
+        return answered(environ, start_response)
+
+    return call
 
 
 def _is_own(target: str) -> bool:
@@ -59,13 +76,15 @@ def _is_own(target: str) -> bool:
     return path == "/_rerank" or path.startswith("/_rerank/")
 
 
+def _answer_error(error: GatewayError) -> Answer:
+    known = (STATUSES[found] for found in type(error).__mro__ if found in STATUSES)
+    status, kind = next(known, (500, "gateway_exception"))
+    logger.log(logging.DEBUG if isinstance(error, ClientGone) else logging.WARNING, "%s: %s", kind, error)
+    return json_answer(status, error_body(status, kind, str(error)))
+
+
 def _register_errors(app: Flask) -> None:
-    @app.errorhandler(GatewayError)
-    def answer_gateway_error(error: GatewayError) -> Answer:
-        known = (STATUSES[found] for found in type(error).__mro__ if found in STATUSES)
-        status, kind = next(known, (500, "gateway_exception"))
-        logger.warning("%s: %s", kind, error)
-        return json_answer(status, error_body(status, kind, str(error)))
+    app.register_error_handler(GatewayError, _answer_error)
 
     @app.errorhandler(HTTPException)
     def answer_http_error(error: HTTPException) -> Answer:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
+import ssl
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
-from typing import Any
+from functools import partial
 from urllib.parse import urlsplit
 
-import httpcore2
-
-from gateway.errors import ClusterUnreachable, RefusedRequest
+from gateway import http1
+from gateway.hangup import ANYBODY, Client
 from gateway.wire import Header
 
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
@@ -22,10 +21,10 @@ class ClusterAnswer:
     ``headers`` are as received, in order, repeats kept; the body is as received, content coding included.
     """
 
-    def __init__(self, response: httpcore2.Response) -> None:
+    def __init__(self, response: http1.Response) -> None:
         self._response = response
         self.status = response.status
-        self.reason: bytes = response.extensions["reason_phrase"]
+        self.reason = response.reason
         self.headers: list[Header] = response.headers
 
     def header(self, name: bytes) -> bytes | None:
@@ -33,8 +32,7 @@ class ClusterAnswer:
         return next((value for found, value in self.headers if found.lower() == name), None)
 
     def __iter__(self) -> Iterator[bytes]:
-        with _translated_errors():
-            yield from self._response.iter_stream()
+        return iter(self._response)
 
     def read(self) -> bytes:
         """The whole body; closes."""
@@ -61,14 +59,11 @@ class Cluster:
 
     def __init__(self, url: str, *, connect_timeout_s: float, idle_connections: int = 10) -> None:
         parts = urlsplit(url)
-        self._scheme = parts.scheme.encode()
-        self._hostname = (parts.hostname or "").encode()
-        self._port = parts.port
         self._host = parts.netloc.encode()
-        self._timeout = {"connect": connect_timeout_s}
-        self._pool = httpcore2.ConnectionPool(
-            max_connections=None, max_keepalive_connections=idle_connections, keepalive_expiry=60.0
-        )
+        tls = ssl.create_default_context() if parts.scheme == "https" else None
+        port = parts.port or (443 if tls else 80)
+        connect = partial(http1.open_socket, parts.hostname or "", port, connect_timeout_s, tls)
+        self._pool = http1.Pool(connect, idle_connections)
 
     def send(
         self,
@@ -78,6 +73,7 @@ class Cluster:
         body: bytes | Iterable[bytes] = b"",
         *,
         is_read: bool = False,
+        client: Client = ANYBODY,
     ) -> ClusterAnswer:
         """Send one request and wait for the head of its answer.
 
@@ -88,60 +84,27 @@ class Cluster:
             headers: end-to-end headers; Host is put in front. A stream without Content-Length goes chunked.
             body: bytes can be sent again, a stream cannot.
             is_read: the request changes nothing although its method could (a search by POST).
+            client: when it goes away the connection is closed, by which the cluster cancels its work.
 
         Raises:
             ClusterUnreachable: no connection, or it broke before the head of the answer was there.
             RefusedRequest: the headers cannot be sent.
             UnreadableBody: the client's body could not be read to its end.
+            ClientGone: the client went away before the head was there.
         """
-        message = (method, target, headers, body)
+        framed = [(b"Host", self._host), *headers, *_framing(headers, body)]
         try:
-            return self._send_once(*message)
-        except _StaleConnection:
+            return ClusterAnswer(self._pool.exchange(method, target, framed, body, client))
+        except http1.StaleConnection:
             if not (isinstance(body, bytes) and (is_read or method in SAFE_METHODS)):
                 raise
-        return self._send_once(*message)
+        return ClusterAnswer(self._pool.exchange(method, target, framed, body, client))
 
     def close(self) -> None:
         """Close all connections."""
         self._pool.close()
 
-    def _send_once(
-        self, method: str, target: str, headers: Sequence[Header], body: bytes | Iterable[bytes]
-    ) -> ClusterAnswer:
-        is_new = False
-
-        def note_connect(event: str, _: Any) -> None:
-            nonlocal is_new
-            is_new = is_new or event == "connection.connect_tcp.started"
-
-        url = httpcore2.URL(scheme=self._scheme, host=self._hostname, port=self._port, target=target.encode())
-        framed = [(b"Host", self._host), *headers, *_framing(headers, body)]
-        extensions = {"timeout": self._timeout, "trace": note_connect}
-        request = httpcore2.Request(method, url, headers=framed, content=body, extensions=extensions)
-        with _translated_errors():
-            try:
-                return ClusterAnswer(self._pool.handle_request(request))
-            except (httpcore2.ReadError, httpcore2.RemoteProtocolError) as error:
-                if is_new:
-                    raise
-                raise _StaleConnection(str(error)) from error
-
-
-class _StaleConnection(ClusterUnreachable):
-    """A kept connection gave no answer; a new one might."""
-
 
 def _framing(headers: Sequence[Header], body: bytes | Iterable[bytes]) -> list[Header]:
     is_framed = isinstance(body, bytes) or any(name.lower() == b"content-length" for name, _ in headers)
     return [] if is_framed else [(b"Transfer-Encoding", b"chunked")]
-
-
-@contextmanager
-def _translated_errors() -> Iterator[None]:
-    try:
-        yield
-    except httpcore2.LocalProtocolError as error:
-        raise RefusedRequest(str(error)) from error
-    except (httpcore2.NetworkError, httpcore2.TimeoutException, httpcore2.RemoteProtocolError) as error:
-        raise ClusterUnreachable(f"the cluster cannot be reached: {error}") from error

@@ -103,7 +103,8 @@ class Searches:
         headers = [(name, value) for name, value in request.headers if name.lower() != b"accept-encoding"]
         if accepts_gzip(request.header(b"accept-encoding")):
             headers.append((b"Accept-Encoding", b"gzip"))  # the one coding that is undone here
-        return self.cluster.send(request.method, plan.target, headers, request.body, is_read=True)
+        message = (request.method, plan.target, headers, request.body)
+        return self.cluster.send(*message, is_read=True, client=request.client)
 
     def _rescore(self, plan: Plan, first_stage: FirstStage, story: _Story) -> tuple[bytes, Outcome]:
         """The page's bytes, whatever happens to the scores."""

@@ -25,7 +25,7 @@ ONLY_IN = {
     "flask": {"gateway"},
     "werkzeug": {"gateway"},
     "gunicorn": {"gateway"},
-    "httpcore2": {"gateway"},
+    "httptools": {"gateway"},
     "celery": {"gateway", "worker"},
     "kombu": {"gateway", "worker"},
     "redis": {"gateway", "worker"},
