@@ -17,6 +17,8 @@ from gateway.coding import (
     decode,
     encode,
 )
+from gateway.errors import ClientGone
+from gateway.hangup import ANYBODY, Client
 from gateway.proxy import forward, pass_back
 from gateway.scoring import Scorer, ScoringFailed
 from gateway.wire import Answer, ClientRequest, buffer_body
@@ -53,9 +55,9 @@ class Searches:
         """The client's page, rescored where that can be, and headers that tell which and why.
 
         Raises:
-            ClusterUnreachable, RefusedRequest, UnreadableBody: as `proxy.forward`.
+            ClusterUnreachable, RefusedRequest, UnreadableBody, ClientGone: as `proxy.forward`.
         """
-        story = _Story()
+        story = _Story(client=request.client)
         request = buffer_body(request, self.body_limit_bytes)
         plan = self._plan(request)
         if isinstance(plan, Skip):
@@ -113,14 +115,17 @@ class Searches:
             passages = read_passages(plan, first_stage)
             if not isinstance(passages, Skip):
                 deadline = story.arrived + plan.policy.deadline_ms / 1000
+                asked = (plan.policy.model, plan.query_text, passages, deadline)
                 with story.measure("queue"):
-                    reply = self.scorer.score(plan.policy.model, plan.query_text, passages, deadline)
+                    reply = self.scorer.score(*asked, client=story.client)
                 story.split_queue(reply.model_ms)
                 with story.measure("merge"):
                     return merge(plan, first_stage, reply.scores or ()), None
             outcome = passages
         except ScoringFailed as failure:
             outcome = failure
+        except ClientGone:  # nobody is there to take a page
+            raise
         except Exception:  # whatever it is, the client has a page without it
             logger.exception("score.failed")
             outcome = ScoringFailed(Reason.BACKEND_ERROR)
@@ -135,6 +140,7 @@ class _Story:
     arrived: float = field(default_factory=time.monotonic)
     plan: Plan | None = None
     stage_ms: dict[str, float] = field(default_factory=dict)
+    client: Client = ANYBODY
 
     @contextmanager
     def measure(self, stage: str) -> Iterator[None]:

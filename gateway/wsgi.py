@@ -6,9 +6,11 @@ read in two ways, and closes the connection; only the error's shape is ours.
 
 from __future__ import annotations
 
+import errno
 import json
+import logging
 import select
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from http.client import responses
 from threading import BoundedSemaphore
 from typing import TYPE_CHECKING, Any
@@ -21,13 +23,15 @@ from gunicorn.http import wsgi
 from gunicorn.workers.gthread import TConn, ThreadWorker
 
 from gateway.app import create_app
-from gateway.errors import ClusterUnreachable, error_body
+from gateway.errors import ClientGone, ClusterUnreachable, GatewayError, error_body
 from gateway.hangup import Client, Watcher
 from gateway.settings import GatewaySettings
 from gateway.wire import CLIENT, RAW_HEADERS
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
+
+logger = logging.getLogger(__name__)
 
 LINGER_MS = 20
 """How long a thread waits for its client's next request before the connection goes back to the poller."""
@@ -171,10 +175,28 @@ def _with_client(app: WSGIApplication, watcher: Watcher) -> WSGIApplication:
     def call(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         response: Any = start_response.__self__  # type: ignore[attr-defined]  # gunicorn's, which has the request
         environ[RAW_HEADERS] = response.req.headers
-        environ[CLIENT] = Client(response.sock, watcher)
-        return app(environ, start_response)
+        environ[CLIENT] = client = Client(response.sock, watcher)
+        body = app(environ, start_response)
+        if client.is_gone:
+            response.force_close()  # what it may have sent after this request is nobody's any more
+        return _break_off(body, response)
 
     return call
+
+
+def _break_off(body: Iterable[bytes], response: Any) -> Iterator[bytes]:
+    """``body``; if it cannot be read to its end, the client's connection ends too: it must not look whole."""
+    try:
+        yield from body
+    except GatewayError as error:
+        if not response.headers_sent:
+            raise  # there can still be an error instead
+        level = logging.DEBUG if isinstance(error, ClientGone) else logging.WARNING
+        logger.log(level, "answer.broken: %s", error)
+        raise BrokenPipeError(errno.EPIPE, "the answer cannot be finished") from error  # the server's cue
+    finally:
+        if close := getattr(body, "close", None):
+            close()
 
 
 def _gunicorn_settings(settings: GatewaySettings) -> dict[str, Any]:
