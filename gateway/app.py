@@ -10,7 +10,7 @@ from flask import Flask
 from werkzeug.exceptions import HTTPException
 
 from gateway.cluster import Cluster
-from gateway.errors import STATUSES, ClientGone, GatewayError, error_body
+from gateway.errors import STATUSES, ClientGone, GatewayError, RefusedRequest, UnreadableBody, error_body
 from gateway.ops import make_ops
 from gateway.proxy import forward
 from gateway.scoring import QueueScorer, Scorer
@@ -80,7 +80,10 @@ def _answer_error(error: GatewayError) -> Answer:
     known = (STATUSES[found] for found in type(error).__mro__ if found in STATUSES)
     status, kind = next(known, (500, "gateway_exception"))
     logger.log(logging.DEBUG if isinstance(error, ClientGone) else logging.WARNING, "%s: %s", kind, error)
-    return json_answer(status, error_body(status, kind, str(error)))
+    answered = json_answer(status, error_body(status, kind, str(error)))
+    if isinstance(error, RefusedRequest | UnreadableBody):
+        answered.headers["Connection"] = "close"  # where a next request would start is not known
+    return answered
 
 
 def _register_errors(app: Flask) -> None:

@@ -116,7 +116,7 @@ def read_request(environ: WSGIEnvironment) -> ClientRequest:
     """Take the request from WSGI; the body is not read yet.
 
     Raises:
-        RefusedRequest: CONNECT asks for a tunnel, which the gateway is not.
+        RefusedRequest: CONNECT asks for a tunnel, which the gateway is not; a coding that is not undone here.
     """
     if environ["REQUEST_METHOD"] == "CONNECT":
         raise RefusedRequest("CONNECT is not supported")
@@ -124,6 +124,8 @@ def read_request(environ: WSGIEnvironment) -> ClientRequest:
     names = {name.lower(): value for name, value in headers}
     body: bytes | Iterable[bytes] = b""
     if b"transfer-encoding" in names:
+        if names[b"transfer-encoding"].lower() != b"chunked":
+            raise RefusedRequest("no other transfer coding than chunked is undone here")
         body = _stream(environ["wsgi.input"], None)
     elif int(names.get(b"content-length", b"0")) > 0:
         body = _stream(environ["wsgi.input"], int(names[b"content-length"]))

@@ -10,6 +10,7 @@ import errno
 import json
 import logging
 import select
+import ssl
 from collections.abc import Iterable, Iterator
 from http.client import responses
 from threading import BoundedSemaphore
@@ -44,6 +45,7 @@ REFUSALS: dict[type[Exception], tuple[int, str]] = {
     http_errors.LimitRequestHeaders: (431, "refused_request_exception"),
     http_errors.ExpectationFailed: (417, "refused_request_exception"),
     http_errors.LimitRequestLine: (414, "refused_request_exception"),
+    ssl.SSLError: (400, "refused_request_exception"),
     http_errors.ParseException: (400, "refused_request_exception"),
     Exception: (500, "gateway_exception"),
 }
@@ -83,12 +85,14 @@ class TransparentResponse(wsgi.Response):  # type: ignore[misc]
     def process_headers(self, headers: list[tuple[str, str]]) -> None:
         """See `wsgi.Response`."""
         super().process_headers(headers)  # refuses what would split the answer, but drops Server and Date
-        self.headers = headers  # `wire.end_to_end` has taken out what is for one connection only
+        self.headers = [header for header in headers if header[0] != "Connection"]
+        if len(self.headers) < len(headers):  # our own "close": the cluster's is taken out before
+            self.force_close()
 
     def default_headers(self) -> list[str]:
         """See `wsgi.Response`; without its Server and Date."""
-        major, minor = self.req.version
-        lines = [f"HTTP/{major}.{minor} {self.status}\r\n"]
+        version = "1.0" if self.req.version == (1, 0) else "1.1"
+        lines = [f"HTTP/{version} {self.status}\r\n"]
         lines.append(f"Connection: {'close' if self.should_close() else 'keep-alive'}\r\n")
         if self.chunked:
             lines.append("Transfer-Encoding: chunked\r\n")
