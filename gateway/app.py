@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING
 
-from flask import Flask, request
+from flask import Flask
 from werkzeug.exceptions import HTTPException
 
 from gateway.cluster import Cluster, open_cluster
-from gateway.errors import STATUSES, GatewayError, error_body
+from gateway.errors import STATUSES, ClientGone, GatewayError, RefusedRequest, UnreadableBody, error_body
 from gateway.ops import make_ops
 from gateway.policies import PolicyFile
 from gateway.proxy import forward
@@ -18,8 +20,11 @@ from gateway.scoring import QueueScorer, Scorer
 from gateway.search import SearchTools
 from gateway.searches import Searches, is_explain
 from gateway.settings import GatewaySettings
-from gateway.wire import Answer, json_answer, read_request
+from gateway.wire import Answer, ClientRequest, json_answer, read_request, read_target
 from search_plugin import match_route
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
 
 logger = logging.getLogger(__name__)
 
@@ -43,14 +48,8 @@ def create_app(
     app.register_blueprint(make_ops(cluster, scorer, policies))
     _register_errors(app)
 
-    @app.before_request
-    def answer_before_routing() -> Answer | None:
-        """All but our own paths is the cluster's: Flask's URL map never sees it."""
-        target = request.environ["RAW_URI"]
-        if _is_own(target) and not is_explain(target):
-            return None
-        asked = read_request(request.environ)
-        if is_explain(target):
+    def answer(asked: ClientRequest) -> Answer:
+        if is_explain(asked.target):
             return searches.explain(asked)
         if route := match_route(asked.method, asked.target):
             return searches.answer(asked, route)
@@ -58,7 +57,27 @@ def create_app(
             return answer_nodes_info(cluster, asked, settings.publish_address)
         return forward(cluster, asked)
 
+    app.wsgi_app = _put_before(app.wsgi_app, answer)  # type: ignore[assignment,method-assign]
     return app
+
+
+def _put_before(own: WSGIApplication, answer: Callable[[ClientRequest], Answer]) -> WSGIApplication:
+    """Our own paths are Flask's; all else is the cluster's, and Flask never sees it, to save time."""
+
+    def call(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        target = read_target(environ)
+        if _is_own(target) and not is_explain(target):
+            return own(environ, start_response)
+        try:
+            answered = answer(read_request(environ))
+        except GatewayError as error:
+            answered = _answer_error(error)
+        except Exception:  # a mistake of ours
+            logger.exception("gateway.failed")
+            answered = json_answer(500, error_body(500, "gateway_exception", "a mistake of the gateway's"))
+        return answered(environ, start_response)
+
+    return call
 
 
 def _is_own(target: str) -> bool:
@@ -66,13 +85,18 @@ def _is_own(target: str) -> bool:
     return path == "/_rerank" or path.startswith("/_rerank/")
 
 
+def _answer_error(error: GatewayError) -> Answer:
+    known = (STATUSES[found] for found in type(error).__mro__ if found in STATUSES)
+    status, kind = next(known, (500, "gateway_exception"))
+    logger.log(logging.DEBUG if isinstance(error, ClientGone) else logging.WARNING, "%s: %s", kind, error)
+    answered = json_answer(status, error_body(status, kind, str(error)))
+    if isinstance(error, RefusedRequest | UnreadableBody):
+        answered.headers["Connection"] = "close"  # where a next request would start is not known
+    return answered
+
+
 def _register_errors(app: Flask) -> None:
-    @app.errorhandler(GatewayError)
-    def answer_gateway_error(error: GatewayError) -> Answer:
-        known = (STATUSES[found] for found in type(error).__mro__ if found in STATUSES)
-        status, kind = next(known, (500, "gateway_exception"))
-        logger.warning("%s: %s", kind, error)
-        return json_answer(status, error_body(status, kind, str(error)))
+    app.register_error_handler(GatewayError, _answer_error)
 
     @app.errorhandler(HTTPException)
     def answer_http_error(error: HTTPException) -> Answer:

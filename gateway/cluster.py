@@ -10,6 +10,7 @@ from gateway.aws import AwsCredentials
 from gateway.cluster_settings import ClusterSettings
 from gateway.credentials import Credentials, FixedCredentials, Outgoing
 from gateway.errors import GatewayError
+from gateway.hangup import ANYBODY, Client
 from gateway.node import AnswerMissing, ClusterAnswer, ConnectFailed, Node
 from gateway.node_pool import NodePool
 from gateway.tls import make_tls
@@ -84,6 +85,7 @@ class Cluster:
         body: bytes | Iterable[bytes] = b"",
         *,
         is_read: bool = False,
+        client: Client = ANYBODY,
     ) -> ClusterAnswer:
         """Send one request to the next node and wait for the head of the answer.
 
@@ -95,12 +97,14 @@ class Cluster:
             headers: end-to-end headers; Host is put in front. A stream without Content-Length goes chunked.
             body: bytes can be sent again, a stream cannot.
             is_read: the request changes nothing although its method could (a search by POST).
+            client: when it goes away the connection is closed, by which the cluster cancels its work.
 
         Raises:
             ClusterUnreachable: no connection, or it broke before the head of the answer was there.
             RefusedRequest: the headers cannot be sent.
             UnreadableBody: the client's body could not be read to its end.
             BodyTooLarge: it cannot be signed.
+            ClientGone: the client went away before the head was there.
         """
         request = Outgoing(method, target, headers, body)
         if self._credentials is not None:
@@ -110,7 +114,7 @@ class Cluster:
         while True:
             node = self._pool.pick()
             try:
-                answer = node.send(*request)
+                answer = node.send(*request, client=client)
             except ConnectFailed:
                 self._pool.mark_dead(node)
                 untried -= 1

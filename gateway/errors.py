@@ -27,11 +27,16 @@ class RefusedRequest(GatewayError):
     """The request cannot be written again as correct HTTP/1.1, or asks for a tunnel (the client's fault)."""
 
 
+class ClientGone(GatewayError):
+    """The client closed its connection before its answer was there: nobody waits for one."""
+
+
 STATUSES: dict[type[GatewayError], tuple[int, str]] = {
     ClusterUnreachable: (502, "cluster_unreachable_exception"),
     UnreadableBody: (400, "unreadable_body_exception"),
     BodyTooLarge: (413, "body_too_large_exception"),
     RefusedRequest: (400, "refused_request_exception"),
+    ClientGone: (499, "client_gone_exception"),  # as nginx calls it; only who has half closed can read it
 }
 
 

@@ -31,7 +31,7 @@ class Explain:
 
         Raises:
             BadAsk: what the request asks of us is wrong.
-            ClusterUnreachable, RefusedRequest, UnreadableBody: as `proxy.forward`.
+            ClusterUnreachable, RefusedRequest, UnreadableBody, ClientGone: as `proxy.forward`.
         """
         rules = self.tools.find_rules(b"rerank")
         told: dict[str, Any] = {

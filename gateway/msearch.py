@@ -44,7 +44,7 @@ class MultiSearch:
 
         Raises:
             BadAsk: what one of the items asks of us is wrong; as with the engines, none is answered then.
-            ClusterUnreachable, RefusedRequest, UnreadableBody: as `proxy.forward`.
+            ClusterUnreachable, RefusedRequest, UnreadableBody, ClientGone: as `proxy.forward`.
         """
         body = self.tools.read_body(request)
         if isinstance(body, Skip):

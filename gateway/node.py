@@ -1,19 +1,16 @@
-"""Knows one node of the cluster: its connections, and how one request goes there and its answer comes back.
-
-This is the only file that knows the HTTP library.
-"""
+"""Knows one node of the cluster: its connections, how a request goes there and its answer comes back."""
 
 from __future__ import annotations
 
+import socket
 import ssl
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
-from typing import Any
+from functools import partial
 from urllib.parse import urlsplit
 
-import httpcore2
-
-from gateway.errors import ClusterUnreachable, RefusedRequest
+from gateway import http1
+from gateway.errors import ClusterUnreachable
+from gateway.hangup import ANYBODY, Client
 from gateway.tls import make_tls
 from gateway.wire import Header
 
@@ -41,10 +38,10 @@ class ClusterAnswer:
     ``headers`` are as received, in order, repeats kept; the body is as received, content coding included.
     """
 
-    def __init__(self, response: httpcore2.Response) -> None:
+    def __init__(self, response: http1.Response) -> None:
         self._response = response
         self.status = response.status
-        self.reason: bytes = response.extensions["reason_phrase"]
+        self.reason = response.reason
         self.headers: list[Header] = response.headers
 
     def header(self, name: bytes) -> bytes | None:
@@ -52,8 +49,7 @@ class ClusterAnswer:
         return next((value for found, value in self.headers if found.lower() == name), None)
 
     def __iter__(self) -> Iterator[bytes]:
-        with _translated_errors():
-            yield from self._response.iter_stream()
+        return iter(self._response)
 
     def read(self) -> bytes:
         """The whole body; closes."""
@@ -83,25 +79,22 @@ class Node:
         parts = urlsplit(url)
         self.host = parts.netloc
         self._url = url
-        self._scheme = parts.scheme.encode()
-        self._hostname = (parts.hostname or "").encode()
-        self._port = parts.port
         self._host = parts.netloc.encode()
-        self._timeout = {"connect": connect_timeout_s}
-        if tls is None and parts.scheme == "https":
-            tls = make_tls()
-        self._pool = httpcore2.ConnectionPool(
-            ssl_context=tls,
-            max_connections=None,
-            max_keepalive_connections=idle_connections,
-            keepalive_expiry=60.0,
-        )
+        is_tls = parts.scheme == "https"
+        context = (tls or make_tls()) if is_tls else None
+        address = (parts.hostname or "", parts.port or (443 if is_tls else 80))
+        self._pool = http1.Pool(partial(_connect, *address, connect_timeout_s, context), idle_connections)
 
     def __repr__(self) -> str:
         return f"<Node {self._url}>"
 
     def send(
-        self, method: str, target: str, headers: Sequence[Header], body: bytes | Iterable[bytes]
+        self,
+        method: str,
+        target: str,
+        headers: Sequence[Header],
+        body: bytes | Iterable[bytes],
+        client: Client = ANYBODY,
     ) -> ClusterAnswer:
         """Send one request, once, and wait for the head of its answer.
 
@@ -115,22 +108,15 @@ class Node:
             ConnectFailed, AnswerMissing: no answer.
             RefusedRequest: the headers cannot be sent.
             UnreadableBody: the client's body could not be read to its end.
+            ClientGone: the client went away before the head was there.
         """
-        is_new = False
-
-        def note_connect(event: str, _: Any) -> None:
-            nonlocal is_new
-            is_new = is_new or event == "connection.connect_tcp.started"
-
-        url = httpcore2.URL(scheme=self._scheme, host=self._hostname, port=self._port, target=target.encode())
         framed = [(b"Host", self._host), *headers, *_framing(headers, body)]
-        extensions = {"timeout": self._timeout, "trace": note_connect}
-        request = httpcore2.Request(method, url, headers=framed, content=body, extensions=extensions)
-        with _translated_errors():
-            try:
-                return ClusterAnswer(self._pool.handle_request(request))
-            except (httpcore2.ReadError, httpcore2.RemoteProtocolError) as error:
-                raise AnswerMissing(_describe(error), was_kept=not is_new) from error
+        try:
+            return ClusterAnswer(self._pool.exchange(method, target, framed, body, client))
+        except ConnectFailed:
+            raise
+        except ClusterUnreachable as error:
+            raise AnswerMissing(str(error), was_kept=isinstance(error, http1.StaleConnection)) from error
 
     def close(self) -> None:
         """Close all connections."""
@@ -142,17 +128,8 @@ def _framing(headers: Sequence[Header], body: bytes | Iterable[bytes]) -> list[H
     return [] if is_framed else [(b"Transfer-Encoding", b"chunked")]
 
 
-@contextmanager
-def _translated_errors() -> Iterator[None]:
+def _connect(host: str, port: int, timeout_s: float, tls: ssl.SSLContext | None) -> socket.socket:
     try:
-        yield
-    except httpcore2.LocalProtocolError as error:
-        raise RefusedRequest(str(error)) from error
-    except (httpcore2.ConnectError, httpcore2.ConnectTimeout) as error:
-        raise ConnectFailed(_describe(error)) from error
-    except (httpcore2.NetworkError, httpcore2.TimeoutException, httpcore2.RemoteProtocolError) as error:
-        raise ClusterUnreachable(_describe(error)) from error
-
-
-def _describe(error: Exception) -> str:
-    return f"the cluster cannot be reached: {error}"
+        return http1.open_socket(host, port, timeout_s, tls)
+    except ClusterUnreachable as error:
+        raise ConnectFailed(str(error)) from error

@@ -13,10 +13,10 @@ def forward(cluster: Cluster, request: ClientRequest, *, is_read: bool = False) 
         is_read: see `Cluster.send`.
 
     Raises:
-        ClusterUnreachable, RefusedRequest, UnreadableBody: there is no answer of the cluster's to pass on.
+        ClusterUnreachable, RefusedRequest, UnreadableBody, ClientGone: there is no answer of the cluster's.
     """
-    answer = cluster.send(request.method, request.target, request.headers, request.body, is_read=is_read)
-    return pass_back(answer)
+    message = (request.method, request.target, request.headers, request.body)
+    return pass_back(cluster.send(*message, is_read=is_read, client=request.client))
 
 
 def pass_back(answer: ClusterAnswer) -> Answer:

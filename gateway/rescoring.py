@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from gateway.errors import error_body
+from gateway.errors import ClientGone, error_body
 from gateway.scoring import Scorer, ScoringFailed
 from gateway.story import Outcome, Shadowed, Story, reason_of, status_of
 from search_plugin import (
@@ -79,6 +79,8 @@ class Rescorer:
                 return self._write(plan, first_stage, placed, None, story)
         except ScoringFailed as failure:
             outcome = failure
+        except ClientGone:  # nobody is there to take a page
+            raise
         except Exception:  # whatever it is, the client has a page without it
             logger.exception("score.failed")
             outcome = ScoringFailed(Reason.BACKEND_ERROR)
@@ -106,14 +108,15 @@ class Rescorer:
 
     def _place(self, plan: Plan, first_stage: FirstStage, passages: Passages, story: Story) -> list[Placed]:
         with story.measure("queue"):
-            reply = self._score(plan, passages, story.arrived)
+            reply = self._score(plan, passages, story)
         story.split_queue(reply.model_ms)
         with story.measure("merge"):
             return place_hits(plan, first_stage, combine_scores(plan, passages, reply.scores or ()))
 
-    def _score(self, plan: Plan, passages: Passages, arrived: float) -> ScoreReply:
-        deadline = arrived + plan.policy.deadline_ms / 1000
-        return self.scorer.score(plan.policy.model, plan.query_text, passages.texts, deadline)
+    def _score(self, plan: Plan, passages: Passages, story: Story) -> ScoreReply:
+        deadline = story.arrived + plan.policy.deadline_ms / 1000
+        asked = (plan.policy.model, plan.query_text, passages.texts, deadline)
+        return self.scorer.score(*asked, client=story.client)
 
     def _score_for_nobody(self, plan: Plan, first_stage: FirstStage, passages: Passages) -> None:
         """Score in the background and log how far the order would have moved; none waits for it."""

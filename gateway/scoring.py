@@ -5,9 +5,10 @@ from __future__ import annotations
 import time
 import uuid
 from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from contextlib import suppress
 from threading import BoundedSemaphore
-from typing import Protocol, cast
+from typing import Any, Protocol, cast
 
 from celery import Celery
 from kombu.exceptions import OperationalError
@@ -15,13 +16,15 @@ from redis import Redis, RedisError
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from gateway.errors import GatewayError
+from gateway.errors import ClientGone, GatewayError
+from gateway.hangup import ANYBODY, Client
 from search_plugin import Reason
 from worker.contract import (
     SCORE_TASK,
     ContractError,
     ScoreJob,
     ScoreReply,
+    cancelled_key,
     online_queue,
     reply_key,
     serving_key,
@@ -30,6 +33,7 @@ from worker.contract import (
 _CONNECT_TIMEOUT_S = 1.0
 _SOCKET_TIMEOUT_S = 2.0
 _POP_S = 1.0  # one BLPOP waits so long at most; below the socket's timeout
+_CANCELLED_GRACE_S = 1.0  # two machines' clocks differ
 
 
 class ScoringFailed(GatewayError):
@@ -43,14 +47,23 @@ class ScoringFailed(GatewayError):
 class Scorer(Protocol):
     """Where scores come from; used by all threads at once."""
 
-    def score(self, model: str, query_text: str, passages: Sequence[str], deadline: float) -> ScoreReply:
+    def score(
+        self,
+        model: str,
+        query_text: str,
+        passages: Sequence[str],
+        deadline: float,
+        client: Client = ANYBODY,
+    ) -> ScoreReply:
         """One logit per passage, in their order.
 
         Args:
             deadline: of ``time.monotonic()``; the call ends by then, whatever happens.
+            client: when it goes away, nobody's work is wasted on it.
 
         Raises:
             ScoringFailed: no_worker, timeout, overload or backend_error.
+            ClientGone: the client went away.
         """
         ...
 
@@ -82,7 +95,14 @@ class QueueScorer:
         self._helpers = ThreadPoolExecutor(max_waiting, thread_name_prefix="score")
         self._free_helpers = BoundedSemaphore(max_waiting)
 
-    def score(self, model: str, query_text: str, passages: Sequence[str], deadline: float) -> ScoreReply:
+    def score(
+        self,
+        model: str,
+        query_text: str,
+        passages: Sequence[str],
+        deadline: float,
+        client: Client = ANYBODY,
+    ) -> ScoreReply:
         """See `Scorer.score`."""
         remaining_s = deadline - time.monotonic()
         if remaining_s <= 0:
@@ -96,12 +116,19 @@ class QueueScorer:
         )
         if not self._free_helpers.acquire(blocking=False):
             raise ScoringFailed(Reason.OVERLOAD)
-        round_trip = self._helpers.submit(self._send_and_wait, job, deadline)
+        round_trip = self._helpers.submit(self._send_and_wait, job, deadline, client)
         round_trip.add_done_callback(lambda _: self._free_helpers.release())
-        try:
-            return round_trip.result(timeout=remaining_s)
-        except TimeoutError as error:
-            raise ScoringFailed(Reason.TIMEOUT) from error
+        left: Future[None] = Future()
+        forget_client = client.when_gone(lambda: left.set_result(None))
+        ends: list[Future[Any]] = [round_trip, left]
+        wait(ends, remaining_s, FIRST_COMPLETED)
+        forget_client()
+        if left.done():
+            self._cancel(job)
+            raise ClientGone("the client has closed the connection")
+        if round_trip.done():
+            return round_trip.result()
+        raise ScoringFailed(Reason.TIMEOUT)
 
     def find_served(self, models: Iterable[str]) -> frozenset[str]:
         """See `Scorer.find_served`."""
@@ -121,7 +148,12 @@ class QueueScorer:
         self._celery.close()
         self._redis.close()
 
-    def _send_and_wait(self, job: ScoreJob, deadline: float) -> ScoreReply:
+    def _cancel(self, job: ScoreJob) -> None:
+        life_s = max(job.deadline - time.time(), 0.0) + _CANCELLED_GRACE_S
+        with suppress(RedisError):
+            self._redis.set(cancelled_key(job.id), b"", px=int(life_s * 1000))
+
+    def _send_and_wait(self, job: ScoreJob, deadline: float, client: Client) -> ScoreReply:
         if not self.find_served([job.model]):
             raise ScoringFailed(Reason.NO_WORKER)
         try:
@@ -135,12 +167,13 @@ class QueueScorer:
                 ignore_result=True,
                 retry=False,
             )
-            return _check(self._wait(job, deadline), job)
+            return _check(self._wait(job, deadline, client), job)
         except (RedisError, OperationalError, ContractError) as error:
             raise ScoringFailed(Reason.BACKEND_ERROR) from error
 
-    def _wait(self, job: ScoreJob, deadline: float) -> ScoreReply:
+    def _wait(self, job: ScoreJob, deadline: float, client: Client) -> ScoreReply:
         while (remaining_s := deadline - time.monotonic()) > 0:
+            client.expect()
             popped = self._redis.blpop([reply_key(job.id)], timeout=min(max(remaining_s, 0.001), _POP_S))
             if popped:
                 return ScoreReply.from_message(cast(bytes, popped[1]))
@@ -157,7 +190,14 @@ class ScriptedScorer:
         self._script = script
         self.calls: list[tuple[str, str, list[str]]] = []
 
-    def score(self, model: str, query_text: str, passages: Sequence[str], deadline: float) -> ScoreReply:
+    def score(
+        self,
+        model: str,
+        query_text: str,
+        passages: Sequence[str],
+        deadline: float,
+        client: Client = ANYBODY,
+    ) -> ScoreReply:
         """See `Scorer.score`."""
         self.calls.append((model, query_text, list(passages)))
         return ScoreReply(id=f"scripted-{len(self.calls)}", scores=tuple(self._script(query_text, passages)))

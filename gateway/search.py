@@ -78,7 +78,8 @@ class SearchTools:
         if accepts_gzip(request.header(b"accept-encoding")):
             headers.append((b"Accept-Encoding", b"gzip"))  # the one coding that is undone here
         sent = apply_rewrite(replace(request, headers=headers), rewrite)
-        return self.cluster.send(sent.method, sent.target, sent.headers, sent.body, is_read=True)
+        message = (sent.method, sent.target, sent.headers, sent.body)
+        return self.cluster.send(*message, is_read=True, client=sent.client)
 
     def leave_alone(self, request: ClientRequest, skip: Skip, story: Story) -> Answer:
         """The cluster's own answer to the client's own search."""
@@ -111,7 +112,7 @@ class SingleSearch:
 
         Raises:
             BadAsk: what the request asks of us is wrong.
-            ClusterUnreachable, RefusedRequest, UnreadableBody: as `proxy.forward`.
+            ClusterUnreachable, RefusedRequest, UnreadableBody, ClientGone: as `proxy.forward`.
         """
 
         def leave_alone(skip: Skip) -> Answer:

@@ -47,9 +47,9 @@ class Searches:
         """The cluster's answer, in a better order where that can be.
 
         Raises:
-            ClusterUnreachable, RefusedRequest, UnreadableBody: as `proxy.forward`.
+            ClusterUnreachable, RefusedRequest, UnreadableBody, ClientGone: as `proxy.forward`.
         """
-        story = Story()
+        story = Story(client=request.client)
         request = buffer_body(request, self.tools.body_limit_bytes)
         try:
             return _KINDS[route.kind](self.tools).answer(request, route.indices, story)
@@ -60,7 +60,7 @@ class Searches:
         """What would be done with the search whose target stands behind ``/_rerank/explain``.
 
         Raises:
-            ClusterUnreachable, RefusedRequest, UnreadableBody: as `proxy.forward`.
+            ClusterUnreachable, RefusedRequest, UnreadableBody, ClientGone: as `proxy.forward`.
         """
         request = buffer_body(request, self.tools.body_limit_bytes)
         request = replace(request, target=request.target.removeprefix(EXPLAIN))

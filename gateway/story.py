@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
+from gateway.hangup import ANYBODY, Client
 from gateway.scoring import ScoringFailed
 from gateway.wire import Answer
 from search_plugin import Plan, Reason, Skip
@@ -46,6 +47,7 @@ class Story:
     arrived: float = field(default_factory=time.monotonic)
     plans: list[Plan] = field(default_factory=list)
     stage_ms: dict[str, float] = field(default_factory=dict)
+    client: Client = ANYBODY
 
     @contextmanager
     def measure(self, stage: str) -> Iterator[None]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from http import HTTPStatus
+from http.client import responses
 from itertools import chain
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
@@ -18,6 +18,7 @@ from flask import Response
 from werkzeug.datastructures import Headers
 
 from gateway.errors import RefusedRequest, UnreadableBody
+from gateway.hangup import ANYBODY, Client
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIEnvironment
@@ -26,6 +27,9 @@ Header = tuple[bytes, bytes]
 
 RAW_HEADERS = "rerank.raw_headers"
 """Environ key of the client's header list: (name, value) in order, repeats kept."""
+
+CLIENT = "rerank.client"
+"""Environ key of the `gateway.hangup.Client` that waits for the answer."""
 
 CHUNK_BYTES = 64 * 1024
 
@@ -52,6 +56,7 @@ class ClientRequest:
     target: str
     headers: Sequence[Header]
     body: bytes | Iterable[bytes]
+    client: Client = ANYBODY
 
     def header(self, name: bytes) -> bytes | None:
         """The values of one header joined by commas, None without it; ``name`` in lower case."""
@@ -79,7 +84,11 @@ class Answer(Response):
         self._status_line = f"{status} {reason.decode('latin-1')}"
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
-        start_response(self._status_line, self.headers.to_wsgi_list())
+        try:
+            start_response(self._status_line, self.headers.to_wsgi_list())
+        except BaseException:  # a header that cannot be passed on: then nobody else closes the body
+            self.close()
+            raise
         return cast("Iterable[bytes]", self.response)
 
 
@@ -87,14 +96,27 @@ def json_answer(status: int, content: object) -> Answer:
     """An answer of the gateway's own."""
     body = json.dumps(content).encode()
     headers = [(b"Content-Type", b"application/json"), (b"Content-Length", b"%d" % len(body))]
-    return Answer(status, HTTPStatus(status).phrase.encode(), headers, [body])
+    return Answer(status, responses.get(status, "").encode(), headers, [body])
+
+
+def read_target(environ: WSGIEnvironment) -> str:
+    """The raw request target, as it stood in the request line but for a scheme and host before the path.
+
+    ``GET http://host/path`` is what a client sends to a proxy; whatever host it names, it is the cluster's.
+    """
+    target: str = environ["RAW_URI"]
+    scheme, mark, rest = target.partition("://")
+    if not (mark and scheme.isalpha()):
+        return target
+    authority, slash, path = rest.partition("/")
+    return slash + path if slash else "/" + "".join(authority.partition("?")[1:])
 
 
 def read_request(environ: WSGIEnvironment) -> ClientRequest:
     """Take the request from WSGI; the body is not read yet.
 
     Raises:
-        RefusedRequest: CONNECT asks for a tunnel, which the gateway is not.
+        RefusedRequest: CONNECT asks for a tunnel, which the gateway is not; a coding that is not undone here.
     """
     if environ["REQUEST_METHOD"] == "CONNECT":
         raise RefusedRequest("CONNECT is not supported")
@@ -102,12 +124,15 @@ def read_request(environ: WSGIEnvironment) -> ClientRequest:
     names = {name.lower(): value for name, value in headers}
     body: bytes | Iterable[bytes] = b""
     if b"transfer-encoding" in names:
+        if names[b"transfer-encoding"].lower() != b"chunked":
+            raise RefusedRequest("no other transfer coding than chunked is undone here")
         body = _stream(environ["wsgi.input"], None)
     elif int(names.get(b"content-length", b"0")) > 0:
         body = _stream(environ["wsgi.input"], int(names[b"content-length"]))
     # Host is the cluster's to name; the server has answered `Expect: 100-continue` itself
     kept = [(name, value) for name, value in end_to_end(headers) if name.lower() not in (b"host", b"expect")]
-    return ClientRequest(environ["REQUEST_METHOD"], environ["RAW_URI"], kept, body)
+    client = environ.get(CLIENT, ANYBODY)
+    return ClientRequest(environ["REQUEST_METHOD"], read_target(environ), kept, body, client)
 
 
 def buffer_body(request: ClientRequest, limit_bytes: int) -> ClientRequest:

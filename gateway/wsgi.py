@@ -1,26 +1,55 @@
 """Knows gunicorn: how it is told to stand between a client and the cluster without being noticed.
 
-What it still does on its own: it answers 400 in HTML to a request that is not correct HTTP/1.1
-(Content-Length beside Transfer-Encoding, a folded header line, a target with bytes outside ASCII) and 500 to
-a header that is named SCRIPT_NAME, and it sends 100 Continue at once.
+What it still does on its own: it refuses a request that is not correct HTTP/1.1, or that two servers could
+read in two ways, and closes the connection; only the error's shape is ours.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import errno
+import json
+import logging
+import select
+import ssl
+from collections.abc import Iterable, Iterator
+from http.client import responses
+from threading import BoundedSemaphore
 from typing import TYPE_CHECKING, Any
 
 from flask import Flask
+from gunicorn import util
 from gunicorn.app.base import BaseApplication
+from gunicorn.http import errors as http_errors
 from gunicorn.http import wsgi
-from gunicorn.workers.gthread import ThreadWorker
+from gunicorn.workers.gthread import TConn, ThreadWorker
 
 from gateway.app import create_app
+from gateway.errors import ClientGone, ClusterUnreachable, GatewayError, error_body
+from gateway.hangup import Client, Watcher
 from gateway.settings import GatewaySettings
-from gateway.wire import RAW_HEADERS
+from gateway.wire import CLIENT, RAW_HEADERS
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
+
+logger = logging.getLogger(__name__)
+
+LINGER_MS = 20
+"""How long a thread waits for its client's next request before the connection goes back to the poller."""
+
+REFUSALS: dict[type[Exception], tuple[int, str]] = {
+    http_errors.InvalidResponseHeader: (502, "cluster_unreachable_exception"),
+    http_errors.InvalidResponseHeaderName: (502, "cluster_unreachable_exception"),
+    ClusterUnreachable: (502, "cluster_unreachable_exception"),
+    http_errors.UnsupportedTransferCoding: (501, "refused_request_exception"),
+    http_errors.LimitRequestHeaders: (431, "refused_request_exception"),
+    http_errors.ExpectationFailed: (417, "refused_request_exception"),
+    http_errors.LimitRequestLine: (414, "refused_request_exception"),
+    ssl.SSLError: (400, "refused_request_exception"),
+    http_errors.ParseException: (400, "refused_request_exception"),
+    Exception: (500, "gateway_exception"),
+}
+"""What the server itself answers, by the error; the first row that fits counts."""
 
 
 def serve(settings: GatewaySettings) -> None:
@@ -46,35 +75,132 @@ class GatewayServer(BaseApplication):  # type: ignore[misc]
 
 
 class TransparentResponse(wsgi.Response):  # type: ignore[misc]
-    """Without gunicorn's own Server and Date: the client sees the cluster's, or none where it sends none."""
+    """The cluster's headers and no others; the head leaves in one piece with the first bytes of the body.
+
+    Until then nothing is sent: an answer that fails before can still become an error.
+    """
+
+    _head = b""
 
     def process_headers(self, headers: list[tuple[str, str]]) -> None:
         """See `wsgi.Response`."""
         super().process_headers(headers)  # refuses what would split the answer, but drops Server and Date
-        self.headers = headers  # `wire.end_to_end` has taken out what is for one connection only
+        self.headers = [header for header in headers if header[0] != "Connection"]
+        if len(self.headers) < len(headers):  # our own "close": the cluster's is taken out before
+            self.force_close()
 
     def default_headers(self) -> list[str]:
-        """See `wsgi.Response`."""
-        return [line for line in super().default_headers() if not line.startswith(("Server:", "Date:"))]
+        """See `wsgi.Response`; without its Server and Date."""
+        version = "1.0" if self.req.version == (1, 0) else "1.1"
+        lines = [f"HTTP/{version} {self.status}\r\n"]
+        lines.append(f"Connection: {'close' if self.should_close() else 'keep-alive'}\r\n")
+        if self.chunked:
+            lines.append("Transfer-Encoding: chunked\r\n")
+        return lines
+
+    def send_headers(self) -> None:
+        """Keep them for the first bytes of the body."""
+        if self.headers_sent or self._head:
+            return
+        lines = [*self.default_headers(), *(f"{name}: {value}\r\n" for name, value in self.headers), "\r\n"]
+        self._head = "".join(lines).encode("latin-1")
+
+    def close(self) -> None:
+        """Send what is left."""
+        self.send_headers()
+        if rest := self._head + (b"0\r\n\r\n" if self.chunked else b""):
+            self._send(rest)
+
+    def _emit_body(self, piece: bytes) -> None:
+        framed = b"%X\r\n%b\r\n" % (len(piece), piece) if self.chunked else piece
+        self._send(self._head + framed)
+
+    def _send(self, framed: bytes) -> None:
+        self._head, self.headers_sent = b"", True
+        self.sock.sendall(framed)
 
 
 class TransparentWorker(ThreadWorker):  # type: ignore[misc]
-    """gunicorn's threaded worker; the application gets the header list whole and adds all headers itself."""
+    """gunicorn's threaded worker; the application gets the header list whole and adds all headers itself.
+
+    A thread that has answered stays with its connection for a moment, so that a client who asks again at once
+    is not handed from thread to thread; at most half of the threads do, and none while others wait.
+    """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._lingering = BoundedSemaphore(max(self.cfg.threads // 2, 1))
 
     def load_wsgi(self) -> None:
         """See `gunicorn.workers.base.Worker`."""
         super().load_wsgi()
         wsgi.Response = TransparentResponse  # there is no setting for it
-        self.wsgi: WSGIApplication = _with_raw_headers(self.wsgi)
+        self.wsgi: WSGIApplication = _with_client(self.wsgi, Watcher())
+
+    def handle(self, conn: TConn) -> Any:
+        """See `ThreadWorker`."""
+        while (outcome := super().handle(conn)) is True and self._has_next_request(conn):
+            pass
+        return outcome
+
+    def handle_error(self, req: Any, client: Any, addr: Any, exc: Exception) -> None:
+        """Answer a request that never reached the application, or that the application could not answer."""
+        status, kind = next(row for known, row in REFUSALS.items() if isinstance(exc, known))
+        log = self.log.exception if status == 500 else self.log.warning
+        log("%s: %s", kind, exc)
+        reason = str(exc) if status != 500 else "a mistake of the gateway's"
+        body = json.dumps(error_body(status, kind, reason)).encode()
+        lines = [
+            f"HTTP/1.1 {status} {responses[status]}",
+            "Content-Type: application/json",
+            f"Content-Length: {len(body)}",
+            "Connection: close",
+        ]
+        try:
+            util.write_nonblock(client, "\r\n".join([*lines, "", ""]).encode() + body)
+        except OSError as error:
+            self.log.debug("the refusal was not read: %s", error)
+
+    def _has_next_request(self, conn: TConn) -> bool:
+        """Wait for it; not while other connections wait for a thread."""
+        if conn.parser.unreader.buf.getvalue():
+            return True
+        if not (self.alive and self.tpool._work_queue.empty() and self._lingering.acquire(blocking=False)):
+            return False
+        try:
+            poll = select.poll()
+            poll.register(conn.sock, select.POLLIN)
+            return bool(poll.poll(LINGER_MS))
+        finally:
+            self._lingering.release()
 
 
-def _with_raw_headers(app: WSGIApplication) -> WSGIApplication:
+def _with_client(app: WSGIApplication, watcher: Watcher) -> WSGIApplication:
     def call(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         response: Any = start_response.__self__  # type: ignore[attr-defined]  # gunicorn's, which has the request
         environ[RAW_HEADERS] = response.req.headers
-        return app(environ, start_response)
+        environ[CLIENT] = client = Client(response.sock, watcher)
+        body = app(environ, start_response)
+        if client.is_gone:
+            response.force_close()  # what it may have sent after this request is nobody's any more
+        return _break_off(body, response)
 
     return call
+
+
+def _break_off(body: Iterable[bytes], response: Any) -> Iterator[bytes]:
+    """``body``; if it cannot be read to its end, the client's connection ends too: it must not look whole."""
+    try:
+        yield from body
+    except GatewayError as error:
+        if not response.headers_sent:
+            raise  # there can still be an error instead
+        level = logging.DEBUG if isinstance(error, ClientGone) else logging.WARNING
+        logger.log(level, "answer.broken: %s", error)
+        raise BrokenPipeError(errno.EPIPE, "the answer cannot be finished") from error  # the server's cue
+    finally:
+        if close := getattr(body, "close", None):
+            close()
 
 
 def _gunicorn_settings(settings: GatewaySettings) -> dict[str, Any]:
@@ -93,6 +219,7 @@ def _gunicorn_settings(settings: GatewaySettings) -> dict[str, Any]:
         "header_map": "dangerous",
         "forwarder_headers": "",
         "secure_scheme_headers": {},
+        "forwarded_allow_ips": "*",  # nobody is trusted with anything, so nobody's address is looked up
         "control_socket_disable": True,
         "proc_name": "rerank-gateway",
     }

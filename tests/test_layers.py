@@ -25,7 +25,7 @@ ONLY_IN = {
     "flask": {"gateway"},
     "werkzeug": {"gateway"},
     "gunicorn": {"gateway"},
-    "httpcore2": {"gateway"},
+    "httptools": {"gateway"},
     "botocore": {"gateway"},
     "celery": {"gateway", "worker"},
     "kombu": {"gateway", "worker"},
@@ -97,7 +97,7 @@ def test_a_breach_is_found(package, source):
         ("gateway.app", {"torch", "transformers", "peft", "rerankers", "worker.tasks", "celery.worker"}),
         ("gateway.cluster", {"botocore"}),
         ("gateway.__main__", {"torch", "transformers", "peft", "rerankers", "worker.tasks", "celery.worker"}),
-        ("search_plugin", {"flask", "celery", "redis", "httpcore2", "torch"}),
+        ("search_plugin", {"flask", "celery", "redis", "httptools", "torch"}),
         ("worker.contract", {"flask", "celery", "redis", "torch"}),
     ],
 )

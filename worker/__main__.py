@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import sys
 from collections.abc import Mapping, Sequence
+from functools import partial
 
 from worker.errors import WorkerError
 from worker.settings import ModelSettings, WorkerSettings, read_models, read_settings
@@ -44,18 +45,23 @@ def serve(settings: WorkerSettings, models: Mapping[str, ModelSettings]) -> None
     from worker.app import consume, create_app
     from worker.batching import Batcher
     from worker.resident import ServingMark, load_model
-    from worker.tasks import ServedModel, add_score_task
-
-    served = {}
-    for alias, model in models.items():
-        resident = load_model(alias, model)
-        batcher = Batcher(resident.scorer, max_pairs=settings.max_batch_pairs, name=f"scoring-{alias}")
-        served[alias] = ServedModel(batcher, resident.version)
-        logger.info("model.loaded model=%s version=%s", alias, resident.version)
+    from worker.tasks import ServedModel, add_score_task, find_cancelled
 
     redis = Redis.from_url(
         str(settings.redis_url), socket_timeout=_REDIS_TIMEOUT_S, socket_connect_timeout=_REDIS_TIMEOUT_S
     )
+    served = {}
+    for alias, model in models.items():
+        resident = load_model(alias, model)
+        batcher = Batcher(
+            resident.scorer,
+            max_pairs=settings.max_batch_pairs,
+            find_cancelled=partial(find_cancelled, redis),
+            name=f"scoring-{alias}",
+        )
+        served[alias] = ServedModel(batcher, resident.version)
+        logger.info("model.loaded model=%s version=%s", alias, resident.version)
+
     mark = ServingMark(redis, {alias: model.version for alias, model in served.items()})
 
     def make_app() -> Celery:

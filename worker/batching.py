@@ -1,4 +1,4 @@
-"""Knows how waiting jobs become forward passes: merged, earliest deadline first, late ones dropped."""
+"""Knows how waiting jobs become forward passes: merged, earliest deadline first, the unwanted dropped."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import logging
 import math
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Container, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from itertools import islice
@@ -31,6 +31,10 @@ class ScoringError(Exception):
 
 class LateError(ScoringError):
     """The job's deadline passed before its forward pass (nobody waits for it any more)."""
+
+
+class CancelledJobError(LateError):
+    """Whoever waited for the job went away before its forward pass."""
 
 
 class ModelFailedError(ScoringError):
@@ -65,15 +69,35 @@ class _Waiting:
         return True
 
 
+FindCancelled = Callable[[Sequence[str]], Container[str]]
+"""Job ids → those of them that nobody waits for."""
+
+
+def _find_none(job_ids: Sequence[str]) -> Container[str]:
+    return ()
+
+
 class Batcher:
     """Scores the jobs of many threads in one thread of its own: all that wait make one forward pass.
 
     An idle batcher scores a job at once. While a pass runs, jobs gather for the next one.
+
+    Args:
+        max_pairs: of one pass; a job over it goes alone.
+        find_cancelled: asked once a pass; it must not raise.
     """
 
-    def __init__(self, scorer: Scorer, *, max_pairs: int, name: str = "scoring") -> None:
+    def __init__(
+        self,
+        scorer: Scorer,
+        *,
+        max_pairs: int,
+        find_cancelled: FindCancelled = _find_none,
+        name: str = "scoring",
+    ) -> None:
         self._scorer = scorer
         self._max_pairs = max_pairs
+        self._find_cancelled = find_cancelled
         self._waiting: list[_Waiting] = []  # a heap
         self._changed = threading.Condition()
         self._is_closed = False
@@ -107,7 +131,8 @@ class Batcher:
 
     def _run(self) -> None:
         while batch := self._take():
-            self._score(batch)
+            if wanted := self._drop_cancelled(batch):
+                self._score(wanted)
 
     def _take(self) -> list[_Waiting]:
         """The jobs of the next pass, at least one; none once closed and empty."""
@@ -130,6 +155,13 @@ class Batcher:
             if batch and room < 0:
                 return
             batch.append(heapq.heappop(self._waiting))
+
+    def _drop_cancelled(self, batch: list[_Waiting]) -> list[_Waiting]:
+        cancelled = self._find_cancelled([waiting.job.id for waiting in batch])
+        for waiting in batch:
+            if waiting.job.id in cancelled:
+                waiting.future.set_exception(CancelledJobError("nobody waits for it"))
+        return [waiting for waiting in batch if waiting.job.id not in cancelled]
 
     def _score(self, batch: list[_Waiting]) -> None:
         """Score the jobs together; if that fails, one by one, so that only the job at fault fails."""

@@ -45,6 +45,11 @@ def serving_key(model: str) -> str:
     return f"rerank:serving:{model}"
 
 
+def cancelled_key(job_id: str) -> str:
+    """The Redis key that exists when nobody waits for the job's reply any more."""
+    return f"rerank:cancelled:{job_id}"
+
+
 class ContractError(Exception):
     """The sender's message breaks the contract; ``field`` is the dotted path of the part at fault."""
 

@@ -5,14 +5,22 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from celery import Celery
 from redis import Redis, RedisError
 
-from worker.batching import Batcher, LateError, ScoringError
-from worker.contract import SCORE_TASK, ContractError, ScoreJob, ScoreReply, read_job_id, reply_key
+from worker.batching import Batcher, CancelledJobError, LateError, ScoringError
+from worker.contract import (
+    SCORE_TASK,
+    ContractError,
+    ScoreJob,
+    ScoreReply,
+    cancelled_key,
+    read_job_id,
+    reply_key,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -32,8 +40,9 @@ class ServedModel:
 def add_score_task(app: Celery, models: Mapping[str, ServedModel], redis: Redis) -> None:
     """Register the score task with the models to serve by alias.
 
-    The task pushes one reply to the job's reply list, none if the job is late. A message that is no job gets
-    an error reply if its id can be read. The task returns either way, so each message is acknowledged.
+    The task pushes one reply to the job's reply list, none if the job is late or cancelled. A message that
+    is no job gets an error reply if its id can be read. The task returns either way, so each message is
+    acknowledged.
     """
 
     def score(message: object = None, *_: object) -> None:
@@ -46,12 +55,24 @@ def add_score_task(app: Celery, models: Mapping[str, ServedModel], redis: Redis)
             return
         try:
             reply = _score(job, models)
+        except CancelledJobError:
+            logger.info("score.cancelled id=%s model=%s", job.id, job.model)
         except LateError:
             logger.info("score.late id=%s model=%s", job.id, job.model)
         else:
             _push(redis, reply, job.deadline)
 
     app.task(score, name=SCORE_TASK)
+
+
+def find_cancelled(redis: Redis, job_ids: Sequence[str]) -> frozenset[str]:
+    """Those of the jobs that were cancelled; none where Redis can't be asked."""
+    try:
+        marks = redis.mget([cancelled_key(job_id) for job_id in job_ids])
+    except RedisError as error:
+        logger.warning("cancelled.unknown: %s", error)
+        return frozenset()
+    return frozenset(job_id for job_id, mark in zip(job_ids, marks, strict=True) if mark is not None)
 
 
 def _score(job: ScoreJob, models: Mapping[str, ServedModel]) -> ScoreReply:

@@ -67,7 +67,7 @@ def answer(body: bytes = b"", status: str = "200 OK", headers: Iterable[str] = (
 
 
 class ClusterDouble:
-    """Answers each request with the bytes that ``script`` gives; after none it closes the connection."""
+    """Answers each request with the bytes that ``script`` gives; after no bytes it closes the connection."""
 
     def __init__(self, port: int = 0, tls: ssl.SSLContext | None = None) -> None:
         self._tls = tls
@@ -122,11 +122,11 @@ class ClusterDouble:
                 scripted = self.script(received)
                 try:
                     for piece in [scripted] if isinstance(scripted, bytes) else scripted:
+                        if not piece:
+                            return
                         connection.sendall(piece)
                 except OSError:
                     self.closed_early.set()
-                    return
-                if not scripted:
                     return
 
 
@@ -193,6 +193,59 @@ class Client:
         if ("Transfer-Encoding", "chunked") in pairs:
             answered = join_chunks(answered)
         return int(status_line.split(" ")[1]), pairs, answered
+
+
+@dataclass(frozen=True)
+class Answered:
+    """One answer as a client read it; ``is_whole`` unless the connection ended before the body did."""
+
+    status: int
+    headers: list[tuple[str, str]]
+    body: bytes
+    is_whole: bool = True
+
+    def header(self, name: str) -> str | None:
+        return next((value for found, value in self.headers if found.lower() == name.lower()), None)
+
+
+def read_answers(connection: socket.socket, methods: Iterable[str] = ()) -> list[Answered]:
+    """All answers up to the connection's end, read as strictly as the framing is written.
+
+    Args:
+        methods: of the requests, in order; GET for the rest.
+    """
+    answers, asked = [], iter(methods)
+    with connection.makefile("rb") as stream:
+        while answered := _read_answer(stream, next(asked, "GET")):
+            answers.append(answered)
+    return answers
+
+
+def _read_answer(stream, method: str) -> Answered | None:
+    status_line = stream.readline()
+    if not status_line:
+        return None
+    version, status, _ = status_line.decode("latin-1").split(" ", 2)
+    assert version in ("HTTP/1.1", "HTTP/1.0"), status_line
+    headers = []
+    while (line := stream.readline()) != b"\r\n":
+        assert line.endswith(b"\r\n"), line
+        name, value = line.decode("latin-1").removesuffix("\r\n").split(": ", 1)
+        headers.append((name, value))
+    head = Answered(int(status), headers, b"")
+    if method == "HEAD" or int(status) in (204, 304):
+        return head
+    if head.header("transfer-encoding") == "chunked":
+        body = b""
+        while size_line := stream.readline():
+            piece = stream.read(int(size_line, 16) + 2)
+            if piece == b"\r\n":
+                return Answered(int(status), headers, body)
+            body += piece[:-2]
+        return Answered(int(status), headers, body, is_whole=False)
+    length = head.header("content-length")
+    body = stream.read(None if length is None else int(length))
+    return Answered(int(status), headers, body, is_whole=length is None or len(body) == int(length))
 
 
 def join_chunks(framed: bytes) -> bytes:

@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from worker.batching import Batcher, ClosedError, LateError, ModelFailedError
+from worker.batching import Batcher, CancelledJobError, ClosedError, LateError, ModelFailedError
 from worker.contract import ScoreJob
 
 WAIT_S = 10  # for what happens at once
@@ -56,8 +56,8 @@ def batcher(scorer):
     batcher.close()
 
 
-def make_job(*passages, deadline=FAR):
-    return ScoreJob(id="j", model="m", query_text="q", passages=passages, deadline=deadline)
+def make_job(*passages, deadline=FAR, job_id="j"):
+    return ScoreJob(id=job_id, model="m", query_text="q", passages=passages, deadline=deadline)
 
 
 def scores_of(future):
@@ -119,6 +119,30 @@ def test_a_batcher_goes_on_after_late_jobs_alone(batcher, scorer):
         late.result(timeout=WAIT_S)
     scorer.let_go()
     assert scores_of(batcher.submit(make_job("1"))) == (1,)
+
+
+def test_jobs_that_nobody_waits_for_are_left_out_of_a_pass(scorer):
+    asked = []
+
+    def find_cancelled(job_ids):
+        asked.append(list(job_ids))
+        return {"gone"}
+
+    batcher = Batcher(scorer, max_pairs=4, find_cancelled=find_cancelled)
+    batcher.submit(make_job("0"))
+    scorer.wait_for_pass()
+    gone = [batcher.submit(make_job("9", job_id="gone")) for _ in range(2)]
+    kept = batcher.submit(make_job("1"))
+    scorer.let_go(2)
+    assert scores_of(kept) == (1,)
+    for future in gone:
+        with pytest.raises(CancelledJobError):
+            future.result(timeout=WAIT_S)
+    assert scorer.calls == [["0"], ["1"]]
+    assert asked == [["j"], ["gone", "gone", "j"]]  # once a pass
+    batcher.submit(make_job("9", job_id="gone"))
+    batcher.close()  # a pass with nobody left is none
+    assert len(scorer.calls) == 2
 
 
 @pytest.mark.parametrize("poison", ["poison", "short"], ids=["it raises", "it gives too few scores"])

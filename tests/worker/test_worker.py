@@ -6,7 +6,7 @@ import uuid
 
 import pytest
 
-from worker.contract import reply_key
+from worker.contract import cancelled_key, reply_key
 
 pytestmark = pytest.mark.system
 
@@ -90,6 +90,14 @@ def test_a_message_without_an_id_is_dropped_and_the_worker_goes_on(sender, job_i
 def test_a_late_job_is_never_scored(sender, worker, job_id, wait_until):
     sender.send_job(job_id, "passage", deadline_s=-0.001)
     wait_until(lambda: f"score.late id={job_id}" in worker.log)
+    assert not sender.redis.exists(reply_key(job_id))
+    assert f"score.complete id={job_id}" not in worker.log
+
+
+def test_a_cancelled_job_is_never_scored(sender, worker, job_id, wait_until):
+    sender.redis.set(cancelled_key(job_id), b"", px=30_000)
+    sender.send_job(job_id, "passage")
+    wait_until(lambda: f"score.cancelled id={job_id}" in worker.log)
     assert not sender.redis.exists(reply_key(job_id))
     assert f"score.complete id={job_id}" not in worker.log
 
