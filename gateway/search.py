@@ -180,5 +180,6 @@ def _answer_page(enlarged: ClusterAnswer, page: bytes) -> Answer:
     body = encode(page, enlarged.header(b"content-encoding"))
     answer = pass_back(enlarged)
     answer.response = [body]
-    answer.headers["Content-Length"] = str(len(body))
+    written = (name for name, _ in answer.headers if name.lower() == "content-length")
+    answer.headers[next(written, "Content-Length")] = str(len(body))  # the letter case stays the cluster's
     return answer
