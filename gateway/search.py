@@ -160,7 +160,8 @@ def with_text(enlarged: ClusterAnswer, text: str) -> Answer:
     body = encode(text.encode("utf-8", "surrogateescape"), enlarged.header(b"content-encoding"))
     answer = pass_back(enlarged)
     answer.response = [body]
-    answer.headers["Content-Length"] = str(len(body))
+    written = (name for name, _ in answer.headers if name.lower() == "content-length")
+    answer.headers[next(written, "Content-Length")] = str(len(body))  # the letter case stays the cluster's
     return answer
 
 
