@@ -21,7 +21,9 @@ from gateway.errors import ClusterUnreachable, RefusedRequest
 from gateway.hangup import ANYBODY, Callback, Client
 from gateway.wire import Header
 
-READ_BYTES = 64 * 1024
+FIRST_READ_BYTES = 64 * 1024
+"""A head and most answers fit; a larger buffer would cost every answer the mapping of its memory."""
+READ_BYTES = 256 * 1024
 HEAD_LIMIT_BYTES = 1024 * 1024
 IDLE_S = 60.0
 """A connection that was idle for longer is not used again: something between may have forgotten it."""
@@ -207,7 +209,7 @@ class Connection:
             ClusterUnreachable: the connection broke before the end, or what came is not HTTP.
         """
         try:
-            received = self._socket.recv(READ_BYTES)
+            received = self._socket.recv(READ_BYTES if reader.has_head else FIRST_READ_BYTES)
         except OSError as error:
             raise _translate(error) from error
         reader.feed(received)

@@ -31,7 +31,7 @@ RAW_HEADERS = "rerank.raw_headers"
 CLIENT = "rerank.client"
 """Environ key of the `gateway.hangup.Client` that waits for the answer."""
 
-CHUNK_BYTES = 64 * 1024
+CHUNK_BYTES = 256 * 1024
 
 HOP_BY_HOP = frozenset(
     b"connection keep-alive proxy-authenticate proxy-authorization proxy-connection te trailer "

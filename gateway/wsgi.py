@@ -21,6 +21,7 @@ from gunicorn import util
 from gunicorn.app.base import BaseApplication
 from gunicorn.http import errors as http_errors
 from gunicorn.http import wsgi
+from gunicorn.http.body import Body, ChunkedReader, LengthReader
 from gunicorn.workers.gthread import TConn, ThreadWorker
 
 from gateway.app import create_app
@@ -120,6 +121,46 @@ class TransparentResponse(wsgi.Response):  # type: ignore[misc]
         self.sock.sendall(framed)
 
 
+class BodyReader:
+    """A request's body in pieces as they come: the server's own reader copies each byte several times.
+
+    Args:
+        body: the server's; where it stands and whether it failed is still for the server to know.
+    """
+
+    def __init__(self, body: Body) -> None:
+        self._body = body
+
+    def read(self, size: int, /) -> bytes:
+        """The next piece, of any length up to ``size`` or a chunk's; none at the end."""
+        reader = self._body.reader
+        try:
+            return _read_chunk(reader) if isinstance(reader, ChunkedReader) else _read_length(reader, size)
+        except Exception:
+            self._body.failed = True
+            raise
+
+
+def _read_length(reader: LengthReader, size: int) -> bytes:
+    wanted = min(reader.length, size)
+    if wanted == 0:
+        return b""
+    piece: bytes = reader.unreader.read(None, read_ahead=wanted)
+    if len(piece) > wanted:  # it was read before, with the head
+        reader.unreader.unread(piece[wanted:])
+        piece = piece[:wanted]
+    reader.length -= len(piece)
+    return piece
+
+
+def _read_chunk(reader: ChunkedReader) -> bytes:
+    for piece in reader.parser or ():
+        if piece:
+            return bytes(piece)
+    reader.parser = None
+    return b""
+
+
 class TransparentWorker(ThreadWorker):  # type: ignore[misc]
     """gunicorn's threaded worker; the application gets the header list whole and adds all headers itself.
 
@@ -179,6 +220,7 @@ def _with_client(app: WSGIApplication, watcher: Watcher) -> WSGIApplication:
     def call(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         response: Any = start_response.__self__  # type: ignore[attr-defined]  # gunicorn's, which has the request
         environ[RAW_HEADERS] = response.req.headers
+        environ["wsgi.input"] = BodyReader(environ["wsgi.input"])
         environ[CLIENT] = client = Client(response.sock, watcher)
         body = app(environ, start_response)
         if client.is_gone:
