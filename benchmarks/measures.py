@@ -11,7 +11,17 @@ from urllib.parse import urlsplit
 from benchmarks.report import Row
 from benchmarks.timing import take_turns
 from demo import settings
-from search_plugin import FirstStage, Plan, Policy, SearchRequest, merge, plan_search, read_passages
+from search_plugin import (
+    FirstStage,
+    Plan,
+    Policy,
+    Rules,
+    SearchRequest,
+    merge,
+    place_hits,
+    plan_search,
+    read_passages,
+)
 
 PASSED_ROUNDS, PASSED_WARM_UP = 1000, 50
 SEARCH_ROUNDS, SEARCH_WARM_UP = 40, 3
@@ -106,8 +116,11 @@ def measure_plugin(cluster_url: str, query: str) -> Iterator[Row]:
         name="bench", indices=("*",), model="m", passage_fields=settings.FIELDS, window=settings.WINDOW
     )
     body = json.dumps(make_search(query)).encode()
-    request = SearchRequest("POST", f"/{settings.INDEX}/_search", {"content-type": "application/json"}, body)
-    plan = plan_search(request, (policy,))
+    request = SearchRequest(
+        (settings.INDEX,), f"/{settings.INDEX}/_search", {"content-type": "application/json"}, body
+    )
+    rules = Rules((policy,))
+    plan = plan_search(request, rules)
     assert isinstance(plan, Plan)
     _, answer = Client(cluster_url).search(make_search(query, settings.WINDOW))
     scores = [float(number % 7) for number in range(settings.WINDOW)]
@@ -115,9 +128,9 @@ def measure_plugin(cluster_url: str, query: str) -> Iterator[Row]:
     def answer_page() -> None:
         first_stage = FirstStage.parse(answer)
         read_passages(plan, first_stage)
-        merge(plan, first_stage, scores)
+        merge(plan, first_stage, place_hits(plan, first_stage, scores))
 
-    steps = {"planning": lambda: plan_search(request, (policy,)), "passages and merge": answer_page}
+    steps = {"planning": lambda: plan_search(request, rules), "passages and merge": answer_page}
     for name, times in take_turns(steps, PURE_ROUNDS, PURE_WARM_UP).items():
         yield f"{name}, median", f"{times.median_s * 1e6:.0f} µs"
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
+from gateway.cluster import open_cluster
 from gateway.errors import ConfigurationError
 from gateway.settings import read_config, read_settings
 from gateway.wsgi import serve
@@ -14,7 +15,9 @@ def main(argv: Sequence[str]) -> int:
     """Serve until stopped; 2 and one line on stderr if the settings or the policies are wrong."""
     try:
         settings = read_settings(argv)
-        read_config(settings.config)  # here and not only in the server's processes: a mistake stops the start
+        # here and not only in the server's processes: a mistake stops the start
+        read_config(settings.config)
+        open_cluster(settings, idle_connections=1).close()
     except ConfigurationError as error:
         print(f"gateway: {error}", file=sys.stderr)
         return 2

@@ -9,13 +9,17 @@ from typing import TYPE_CHECKING
 from flask import Flask
 from werkzeug.exceptions import HTTPException
 
-from gateway.cluster import Cluster
+from gateway.cluster import Cluster, open_cluster
 from gateway.errors import STATUSES, ClientGone, GatewayError, RefusedRequest, UnreadableBody, error_body
 from gateway.ops import make_ops
+from gateway.policies import PolicyFile
 from gateway.proxy import forward
+from gateway.published import answer_nodes_info, is_nodes_info
+from gateway.rescoring import Rescorer
 from gateway.scoring import QueueScorer, Scorer
-from gateway.search import Searches
-from gateway.settings import GatewaySettings, read_config
+from gateway.search import SearchTools
+from gateway.searches import Searches, is_explain
+from gateway.settings import GatewaySettings
 from gateway.wire import Answer, ClientRequest, json_answer, read_request, read_target
 from search_plugin import match_route
 
@@ -34,20 +38,24 @@ def create_app(
         cluster, scorer: instead of those that the settings describe.
 
     Raises:
-        ConfigurationError: ``rerank.toml`` is missing or wrong.
+        ConfigurationError: ``rerank.toml`` or a file of certificates is missing or wrong.
     """
-    policies = read_config(settings.config)
-    cluster = cluster or Cluster(
-        settings.cluster_url, connect_timeout_s=settings.connect_timeout_s, idle_connections=settings.threads
-    )
+    policies = PolicyFile(settings.config)
+    cluster = cluster or open_cluster(settings, idle_connections=settings.threads)
     scorer = scorer or QueueScorer(str(settings.redis_url), max_waiting=settings.threads)
-    searches = Searches(cluster, scorer, policies, settings.search_body_limit_bytes)
+    searches = Searches(SearchTools(cluster, Rescorer(scorer), policies, settings.search_body_limit_bytes))
     app = Flask(__name__, static_folder=None)
     app.register_blueprint(make_ops(cluster, scorer, policies))
     _register_errors(app)
 
     def answer(asked: ClientRequest) -> Answer:
-        return searches.answer(asked) if match_route(asked.method, asked.target) else forward(cluster, asked)
+        if is_explain(asked.target):
+            return searches.explain(asked)
+        if route := match_route(asked.method, asked.target):
+            return searches.answer(asked, route)
+        if settings.publish_address and is_nodes_info(asked.method, asked.target):
+            return answer_nodes_info(cluster, asked, settings.publish_address)
+        return forward(cluster, asked)
 
     app.wsgi_app = _put_before(app.wsgi_app, answer)  # type: ignore[assignment,method-assign]
     return app
@@ -57,7 +65,8 @@ def _put_before(own: WSGIApplication, answer: Callable[[ClientRequest], Answer])
     """Our own paths are Flask's; all else is the cluster's, and Flask never sees it, to save time."""
 
     def call(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
-        if _is_own(read_target(environ)):
+        target = read_target(environ)
+        if _is_own(target) and not is_explain(target):
             return own(environ, start_response)
         try:
             answered = answer(read_request(environ))

@@ -1,69 +1,81 @@
-"""Knows how to talk to the cluster: one pool of connections that sends and receives bytes as they are."""
+"""Knows how to talk to the cluster: which node gets a request, and when it may be sent again."""
 
 from __future__ import annotations
 
 import ssl
-from collections.abc import Iterable, Iterator, Sequence
-from functools import partial
-from urllib.parse import urlsplit
+from collections.abc import Iterable, Sequence
+from typing import Literal
 
-from gateway import http1
+from gateway.aws import AwsCredentials
+from gateway.cluster_settings import ClusterSettings
+from gateway.credentials import Credentials, FixedCredentials, Outgoing
+from gateway.errors import GatewayError
 from gateway.hangup import ANYBODY, Client
+from gateway.node import AnswerMissing, ClusterAnswer, ConnectFailed, Node
+from gateway.node_pool import NodePool
+from gateway.tls import make_tls
 from gateway.wire import Header
+
+__all__ = ["SAFE_METHODS", "Cluster", "ClusterAnswer", "EngineName", "open_cluster"]
 
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 
+EngineName = Literal["elasticsearch", "opensearch"]
 
-class ClusterAnswer:
-    """The cluster's answer, its body still to be read: iterate or `read`, and `close` in any case.
 
-    Closing before the end closes the connection, by which the cluster cancels what it was doing.
-    ``headers`` are as received, in order, repeats kept; the body is as received, content coding included.
+def open_cluster(settings: ClusterSettings, idle_connections: int) -> Cluster:
+    """The cluster that the settings describe; no connection is made yet.
+
+    Raises:
+        ConfigurationError: a file of certificates is missing or wrong, or there are no AWS credentials.
     """
-
-    def __init__(self, response: http1.Response) -> None:
-        self._response = response
-        self.status = response.status
-        self.reason = response.reason
-        self.headers: list[Header] = response.headers
-
-    def header(self, name: bytes) -> bytes | None:
-        """The first value of one header, None without it; ``name`` in lower case."""
-        return next((value for found, value in self.headers if found.lower() == name), None)
-
-    def __iter__(self) -> Iterator[bytes]:
-        return iter(self._response)
-
-    def read(self) -> bytes:
-        """The whole body; closes."""
-        try:
-            return b"".join(self)
-        finally:
-            self.close()
-
-    def close(self) -> None:
-        """Give the connection back to the pool, or close it where the body was not read to its end."""
-        self._response.close()
+    tls = None
+    if settings.cluster_url.startswith("https:"):
+        tls = make_tls(
+            ca=settings.cluster_ca,
+            fingerprint=settings.cluster_fingerprint,
+            client_cert=settings.cluster_client_cert,
+            client_key=settings.cluster_client_key,
+        )
+    return Cluster(
+        settings.cluster_url,
+        connect_timeout_s=settings.connect_timeout_s,
+        idle_connections=idle_connections,
+        tls=tls,
+        credentials=_read_credentials(settings),
+    )
 
 
 class Cluster:
     """The cluster behind the gateway; one object a process, used by all its threads.
 
-    There is no read timeout: how long a search may take is the cluster's and the client's affair.
+    There is no read timeout: how long a search may take is the cluster's and the client's affair. Whatever a
+    node answers is the answer: no status makes the gateway ask again.
 
     Args:
-        url: ``http(s)://host:port``.
+        url: ``http(s)://host:port``, several nodes of one cluster separated by commas.
         connect_timeout_s: how long a new connection may take.
-        idle_connections: how many connections are kept for the next request.
+        idle_connections: how many connections to each node are kept for the next request.
+        tls: whom to trust; None for the certificate authorities of this machine.
+        credentials: for requests that have none; None for no such.
     """
 
-    def __init__(self, url: str, *, connect_timeout_s: float, idle_connections: int = 10) -> None:
-        parts = urlsplit(url)
-        self._host = parts.netloc.encode()
-        tls = ssl.create_default_context() if parts.scheme == "https" else None
-        port = parts.port or (443 if tls else 80)
-        connect = partial(http1.open_socket, parts.hostname or "", port, connect_timeout_s, tls)
-        self._pool = http1.Pool(connect, idle_connections)
+    def __init__(
+        self,
+        url: str,
+        *,
+        connect_timeout_s: float,
+        idle_connections: int = 10,
+        tls: ssl.SSLContext | None = None,
+        credentials: Credentials | None = None,
+    ) -> None:
+        self._nodes = [
+            Node(one, connect_timeout_s=connect_timeout_s, idle_connections=idle_connections, tls=tls)
+            for one in url.split(",")
+        ]
+        self._pool = NodePool(self._nodes)
+        self._credentials = credentials
+        self._engine: EngineName | None = None
 
     def send(
         self,
@@ -75,10 +87,11 @@ class Cluster:
         is_read: bool = False,
         client: Client = ANYBODY,
     ) -> ClusterAnswer:
-        """Send one request and wait for the head of its answer.
+        """Send one request to the next node and wait for the head of the answer.
 
-        The pool drops kept connections that the cluster has closed. One that closes at the very moment of use
-        is noticed only by the missing answer: a request that changes nothing is then sent once more.
+        A node that cannot be connected to has seen nothing of the request: another one gets it, each node at
+        most once. If a node got the request and gave no answer, a request that changes nothing is sent once
+        more, unless the only node there is broke a new connection: the request itself may be why.
 
         Args:
             headers: end-to-end headers; Host is put in front. A stream without Content-Length goes chunked.
@@ -90,21 +103,66 @@ class Cluster:
             ClusterUnreachable: no connection, or it broke before the head of the answer was there.
             RefusedRequest: the headers cannot be sent.
             UnreadableBody: the client's body could not be read to its end.
+            BodyTooLarge: it cannot be signed.
             ClientGone: the client went away before the head was there.
         """
-        framed = [(b"Host", self._host), *headers, *_framing(headers, body)]
-        try:
-            return ClusterAnswer(self._pool.exchange(method, target, framed, body, client))
-        except http1.StaleConnection:
-            if not (isinstance(body, bytes) and (is_read or method in SAFE_METHODS)):
-                raise
-        return ClusterAnswer(self._pool.exchange(method, target, framed, body, client))
+        request = Outgoing(method, target, headers, body)
+        if self._credentials is not None:
+            request = self._credentials.authorize(request)
+        may_replay = isinstance(request.body, bytes) and (is_read or method in SAFE_METHODS)
+        untried = len(self._nodes)
+        while True:
+            node = self._pool.pick()
+            try:
+                answer = node.send(*request, client=client)
+            except ConnectFailed:
+                self._pool.mark_dead(node)
+                untried -= 1
+                if untried <= 0:
+                    raise
+            except AnswerMissing as error:
+                if not (may_replay and (error.was_kept or len(self._nodes) > 1)):
+                    raise
+                may_replay = False
+            else:
+                self._pool.mark_live(node)
+                if self._engine is None and _is_elasticsearch(answer):
+                    self._engine = "elasticsearch"
+                return answer
+
+    def find_engine(self) -> EngineName | None:
+        """Which engine the cluster runs; None while that is not known, never an error.
+
+        Elasticsearch 7.14 and later names itself in each answer, a refusal included; OpenSearch and older
+        versions never do. Asks the cluster, once, if none of the answers so far has told.
+        """
+        if self._engine is None:
+            try:
+                answer = self.send("HEAD", "/", [])
+                answer.read()
+            except GatewayError:
+                return None
+            if self._engine is None and answer.status < 500:  # a failure may be of something in between
+                self._engine = "opensearch"
+        return self._engine
 
     def close(self) -> None:
         """Close all connections."""
-        self._pool.close()
+        for node in self._nodes:
+            node.close()
 
 
-def _framing(headers: Sequence[Header], body: bytes | Iterable[bytes]) -> list[Header]:
-    is_framed = isinstance(body, bytes) or any(name.lower() == b"content-length" for name, _ in headers)
-    return [] if is_framed else [(b"Transfer-Encoding", b"chunked")]
+def _read_credentials(settings: ClusterSettings) -> Credentials | None:
+    if settings.cluster_aws_region:
+        region, service = settings.cluster_aws_region, settings.cluster_aws_service
+        return AwsCredentials(settings.cluster_url, region=region, service=service)
+    if settings.cluster_username and settings.cluster_password:
+        password = settings.cluster_password.get_secret_value()
+        return FixedCredentials.from_password(settings.cluster_username, password)
+    if settings.cluster_api_key:
+        return FixedCredentials.from_api_key(settings.cluster_api_key.get_secret_value())
+    return None
+
+
+def _is_elasticsearch(answer: ClusterAnswer) -> bool:
+    return answer.header(b"x-elastic-product") == b"Elasticsearch"

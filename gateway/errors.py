@@ -19,6 +19,10 @@ class UnreadableBody(GatewayError):
     """The request body ended early or its chunks are malformed (the client's fault)."""
 
 
+class BodyTooLarge(GatewayError):
+    """The request body is longer than what can be held for signing it (the client's fault)."""
+
+
 class RefusedRequest(GatewayError):
     """The request cannot be written again as correct HTTP/1.1, or asks for a tunnel (the client's fault)."""
 
@@ -30,6 +34,7 @@ class ClientGone(GatewayError):
 STATUSES: dict[type[GatewayError], tuple[int, str]] = {
     ClusterUnreachable: (502, "cluster_unreachable_exception"),
     UnreadableBody: (400, "unreadable_body_exception"),
+    BodyTooLarge: (413, "body_too_large_exception"),
     RefusedRequest: (400, "refused_request_exception"),
     ClientGone: (499, "client_gone_exception"),  # as nginx calls it; only who has half closed can read it
 }

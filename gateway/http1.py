@@ -13,7 +13,7 @@ import ssl
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 
 import httptools
 
@@ -232,10 +232,13 @@ def open_socket(host: str, port: int, timeout_s: float, tls: ssl.SSLContext | No
     """
     try:
         connected = socket.create_connection((host, port), timeout_s)
-        connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        if tls is not None:
-            connected = tls.wrap_socket(connected, server_hostname=host)
-        connected.settimeout(None)
+        with ExitStack() as failed:
+            failed.callback(connected.close)
+            connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            if tls is not None:
+                connected = tls.wrap_socket(connected, server_hostname=host)
+            connected.settimeout(None)
+            failed.pop_all()
     except OSError as error:
         raise _translate(error) from error
     return connected

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from contextlib import suppress
 
 from flask import Blueprint
 
 from gateway.cluster import Cluster
 from gateway.errors import GatewayError
+from gateway.policies import PolicyFile
 from gateway.scoring import Scorer, ScoringFailed
 from gateway.wire import Answer, json_answer
-from search_plugin import Policy
 
 
-def make_ops(cluster: Cluster, scorer: Scorer, policies: Sequence[Policy]) -> Blueprint:
+def make_ops(cluster: Cluster, scorer: Scorer, policies: PolicyFile) -> Blueprint:
     """The routes under ``/_rerank/``."""
     ops = Blueprint("ops", __name__, url_prefix="/_rerank")
 
@@ -23,15 +22,17 @@ def make_ops(cluster: Cluster, scorer: Scorer, policies: Sequence[Policy]) -> Bl
         """Always 200 while the process lives.
 
         ``status``: green, searches are reranked; yellow, some are answered in the cluster's own order because
-        Redis is gone or nobody serves a policy's model; red, the cluster does not answer.
+        Redis is gone or nobody serves a policy's model; red, the cluster does not answer. ``config_error``
+        says why a newer ``rerank.toml`` is not in force.
         """
         return json_answer(200, read_health(cluster, scorer, policies))
 
     return ops
 
 
-def read_health(cluster: Cluster, scorer: Scorer, policies: Sequence[Policy]) -> dict[str, object]:
+def read_health(cluster: Cluster, scorer: Scorer, file: PolicyFile) -> dict[str, object]:
     """Ask the cluster and Redis; the two flags, and for each policy its model and whether that is served."""
+    policies = file.current().policies
     is_reachable = _is_reachable(cluster)
     served: frozenset[str] | None = None
     with suppress(ScoringFailed):
@@ -46,6 +47,7 @@ def read_health(cluster: Cluster, scorer: Scorer, policies: Sequence[Policy]) ->
         "cluster": is_reachable,
         "redis": served is not None,
         "policies": told,
+        **({"config_error": file.error} if file.error else {}),
     }
 
 

@@ -6,13 +6,14 @@ import os
 import re
 import tomllib
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
-from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, Field, PositiveFloat, PositiveInt, RedisDsn, ValidationError
+from pydantic import AfterValidator, Field, PositiveInt, RedisDsn, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
+from gateway.cluster_settings import ClusterSettings, name_flag
 from gateway.errors import ConfigurationError
 from search_plugin import Policy
 
@@ -28,20 +29,12 @@ def _check_bind(value: str) -> str:
     return value
 
 
-def _check_cluster_url(value: str) -> str:
-    parts = urlsplit(value)
-    has_host = bool(parts.hostname) and parts.port != 0  # `port` raises ValueError where it is no number
-    is_bare = parts.path in ("", "/") and not (parts.query or parts.fragment or parts.username)
-    if parts.scheme not in ("http", "https") or not has_host or not is_bare:
-        raise ValueError("expected http(s)://host:port, without path or credentials")
-    return value.rstrip("/")
-
-
-class GatewaySettings(BaseSettings):
+class GatewaySettings(ClusterSettings, BaseSettings):
     """Put a reranking gateway in front of an Elasticsearch or OpenSearch cluster.
 
     Clients change only the address. Each flag is also an environment variable: --cluster-url is
-    RERANK_GATEWAY_CLUSTER_URL. A cluster with a private certificate authority: set SSL_CERT_FILE.
+    RERANK_GATEWAY_CLUSTER_URL; or, best for secrets, a file of that name in /run/secrets or in systemd's
+    $CREDENTIALS_DIRECTORY.
     """
 
     model_config = SettingsConfigDict(
@@ -58,8 +51,10 @@ class GatewaySettings(BaseSettings):
     bind: Annotated[str, AfterValidator(_check_bind)] = Field(
         "127.0.0.1:9201", description="Where clients reach the gateway, host:port."
     )
-    cluster_url: Annotated[str, AfterValidator(_check_cluster_url)] = Field(
-        "http://127.0.0.1:9200", description="The cluster behind the gateway, http(s)://host:port."
+    publish_address: Annotated[str, AfterValidator(_check_bind)] | None = Field(
+        None,
+        description="Where clients find the gateway, host:port: told to those that sniff, which would leave "
+        "the gateway for the nodes' own addresses.",
     )
     redis_url: RedisDsn = Field(
         RedisDsn("redis://127.0.0.1:6379/0"),
@@ -73,9 +68,6 @@ class GatewaySettings(BaseSettings):
         1024 * 1024,
         description="A search with a larger body, in bytes, is passed through unread, not reranked.",
     )
-    connect_timeout_s: PositiveFloat = Field(
-        5.0, description="How long a new connection to the cluster may take, in seconds."
-    )
     threads: PositiveInt = Field(
         32, description="Requests that one process serves at a time; more wait their turn."
     )
@@ -83,7 +75,7 @@ class GatewaySettings(BaseSettings):
 
 
 def read_settings(argv: Sequence[str]) -> GatewaySettings:
-    """Flags, then environment, then defaults.
+    """Flags, then environment, then files of secrets, then defaults.
 
     Raises:
         ConfigurationError: an option is unknown or wrong; one line that names it.
@@ -97,17 +89,36 @@ def read_settings(argv: Sequence[str]) -> GatewaySettings:
         if option != name and not is_known:
             raise ConfigurationError(f"{name}: no such option")
     try:
-        return GatewaySettings(_cli_parse_args=list(argv))
-    except SettingsError as error:
+        return GatewaySettings(_cli_parse_args=list(argv), _secrets_dir=_find_secrets())
+    except (SettingsError, OSError) as error:  # a file of secrets that cannot be read
         raise ConfigurationError(str(error)) from error
     except ValidationError as error:
         place, problem = _first_problem(error)
-        flag = f"--{place.replace('_', '-')}"
-        raise ConfigurationError(f"{flag} ({ENV_PREFIX}{place.upper()}): {problem}") from error
+        option = f"{name_flag(place)} ({ENV_PREFIX}{place.upper()}): " if place else ""
+        raise ConfigurationError(f"{option}{problem}") from error
 
 
-def read_config(path: Path) -> tuple[Policy, ...]:
-    """The policies of ``rerank.toml``, in the file's order.
+def _find_secrets() -> list[str]:
+    """Where Docker and systemd put them."""
+    folders = ("/run/secrets", os.environ.get("CREDENTIALS_DIRECTORY", ""))
+    return [folder for folder in folders if os.path.isdir(folder)]
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """What ``rerank.toml`` says, as far as the gateway is concerned.
+
+    Attributes:
+        policies: in the file's order.
+        models: the aliases that are declared.
+    """
+
+    policies: tuple[Policy, ...]
+    models: frozenset[str]
+
+
+def read_config(path: Path) -> Config:
+    """Read ``rerank.toml``.
 
     Of the models only the names matter here; what their tables say is for the workers to read.
 
@@ -126,7 +137,7 @@ def read_config(path: Path) -> tuple[Policy, ...]:
         raise ConfigurationError(f"{path}: policies: expected tables, [[policies]]")
     policies = tuple(_read_policy(path, number, table) for number, table in enumerate(found, start=1))
     _check_together(path, policies, models)
-    return policies
+    return Config(policies, frozenset(models))
 
 
 def _read_toml(path: Path) -> dict[str, Any]:

@@ -1,30 +1,54 @@
 """Decides which searches are reranked and merges the scores into the answer: pure functions, no I/O."""
 
-from search_plugin.errors import SearchPluginError, UnreadableAnswer
+from search_plugin.blend import Placed, place_hits
+from search_plugin.errors import BadAsk, SearchPluginError, UnreadableAnswer
+from search_plugin.filter_path import filter_answer
 from search_plugin.first_stage import FirstStage, Hit
 from search_plugin.merge import merge, restore
-from search_plugin.passages import read_passages
-from search_plugin.plan import Plan, SearchRequest, plan_search
+from search_plugin.msearch import Item, Responses, join_items, split_items
+from search_plugin.note import make_note
+from search_plugin.passages import Passages, combine_scores, read_passages
+from search_plugin.plan import Engine, Plan, Rules, SearchRequest, plan_search, strip_target
 from search_plugin.policy import Policy, find_policy
+from search_plugin.raw_json import split_object
+from search_plugin.rewrite import Rewrite, edit_body, read_filter_path
 from search_plugin.routes import Route, RouteKind, match_route
 from search_plugin.skip import Reason, Skip
 
 __all__ = [
+    "BadAsk",
+    "Engine",
     "FirstStage",
     "Hit",
+    "Item",
+    "Passages",
+    "Placed",
     "Plan",
     "Policy",
     "Reason",
+    "Responses",
+    "Rewrite",
     "Route",
     "RouteKind",
+    "Rules",
     "SearchPluginError",
     "SearchRequest",
     "Skip",
     "UnreadableAnswer",
+    "combine_scores",
+    "edit_body",
+    "filter_answer",
     "find_policy",
+    "join_items",
+    "make_note",
     "match_route",
     "merge",
+    "place_hits",
     "plan_search",
+    "read_filter_path",
     "read_passages",
     "restore",
+    "split_items",
+    "split_object",
+    "strip_target",
 ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,14 +16,27 @@ class Hit:
 
     Attributes:
         start, end: its span in the answer's text.
-        score: the node of its ``_score``; None if it has none.
-        source: its ``_source``, parsed; None if it has none.
+        members: the nodes of what it holds, in their order.
     """
 
     start: int
     end: int
-    score: Node[Any] | None
-    source: Any
+    members: Mapping[str, Node[Any]]
+
+    def value(self, name: str) -> Any:
+        """One of its members, parsed; None without it."""
+        node = self.members.get(name)
+        return node and node.value
+
+    @property
+    def score(self) -> Node[Any] | None:
+        """The node of its ``_score``."""
+        return self.members.get("_score")
+
+    @property
+    def source(self) -> Any:
+        """Its ``_source``, parsed; None if it has none."""
+        return self.value("_source")
 
     @property
     def first_stage_score(self) -> float | None:
@@ -35,38 +49,42 @@ class FirstStage:
     """The enlarged answer.
 
     Attributes:
-        text: the whole body; bytes that are not UTF-8 stand in it as surrogates and come out as they were.
+        text: the whole answer; bytes that are not UTF-8 stand in it as surrogates and come out as they were.
+        whole: the node of the answer's object, its members as nodes.
         hits: the top-level hits in first-stage order.
         start, end: the span of ``hits.hits``, brackets included.
         max_score: the node of ``hits.max_score``; None if it is not a number.
     """
 
     text: str
+    whole: Node[dict[str, Node[Any]]]
     hits: tuple[Hit, ...]
     start: int
     end: int
     max_score: Node[Any] | None
 
     @classmethod
-    def parse(cls, body: bytes) -> FirstStage:
+    def parse(cls, answer: bytes | str) -> FirstStage:
         """Find the hits of a search answer.
 
         Args:
-            body: with any content coding removed.
+            answer: with any content coding removed.
 
         Raises:
             UnreadableAnswer: it is not JSON or has no ``hits.hits`` at its top level.
         """
-        text = body.decode("utf-8", "surrogateescape")
+        text = answer if isinstance(answer, str) else answer.decode("utf-8", "surrogateescape")
         try:
-            outer = scan_document(text, _scan_answer).value["hits"].value
+            whole = scan_document(text, _scan_answer)
+            outer = whole.value["hits"].value
             array = outer["hits"]
         except (ValueError, KeyError, RecursionError) as error:
             raise UnreadableAnswer(f"not a search answer: {error}") from error
         max_score = outer.get("max_score")
         return cls(
             text=text,
-            hits=tuple(_read_hit(node) for node in array.value),
+            whole=whole,
+            hits=tuple(Hit(node.start, node.end, node.value) for node in array.value),
             start=array.start,
             end=array.end,
             max_score=max_score if max_score and _is_number(max_score.value) else None,
@@ -83,11 +101,6 @@ def _scan_hits(text: str, start: int) -> tuple[dict[str, Node[Any]], int]:
 
 def _scan_hits_array(text: str, start: int) -> tuple[list[Node[dict[str, Node[Any]]]], int]:
     return scan_array(text, start, scan_object)
-
-
-def _read_hit(node: Node[dict[str, Node[Any]]]) -> Hit:
-    source = node.value.get("_source")
-    return Hit(node.start, node.end, node.value.get("_score"), source and source.value)
 
 
 def _is_number(value: object) -> bool:

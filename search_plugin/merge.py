@@ -1,65 +1,53 @@
 """The client's page cut out of the enlarged answer: rescored, or as it would have been without us."""
 
-import math
-from collections.abc import Sequence
-from itertools import accumulate
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
+from search_plugin.blend import Placed
 from search_plugin.first_stage import FirstStage, Hit
 from search_plugin.plan import Plan
+from search_plugin.raw_json import (
+    Edit,
+    apply_edits,
+    drop_entries,
+    join_array,
+    put_entry,
+    scan_object,
+)
 
-# Scores stay above 0 also as the 32-bit floats that typed clients read, and the tail's below the window's.
-_SMALLEST_RESCORED = 1e-30
-_SMALLEST_TAIL = 1e-37
-_TAIL_BELOW = 0.999
+PREVIOUS_SCORE = "_rerank.previous_score"
+
+Note = Mapping[str, Any]
 
 
-def merge(plan: Plan, first_stage: FirstStage, scores: Sequence[float]) -> bytes:
-    """Put the model's scores on the window, order it by them and cut the client's page.
+def merge(plan: Plan, first_stage: FirstStage, placed: Sequence[Placed], note: Note | None = None) -> str:
+    """Cut the client's page out of the new order.
 
     Args:
         first_stage: the enlarged answer; not changed.
-        scores: logits, ``scores[i]`` for hit ``i`` of the window, as many as ``read_passages`` gave passages.
+        placed: all hits in the order that the client sees.
+        note: what is told in the answer under ``ext.rerank``.
 
     Returns:
-        The answer's bytes with only the page in ``hits.hits``, best first; equal scores keep their order.
-        ``_score`` is the logistic probability, above 0; ``max_score`` is that of the window's best hit. Hits
-        behind the window follow in first-stage order, their scores scaled to lie below.
-
-    Raises:
-        ValueError: not one finite score for each hit of the window.
+        The answer with only the page in ``hits.hits``; each ``_score`` is the new one, ``max_score`` that of
+        the first hit of all pages. What was asked for only to be scored is taken out again.
     """
-    window = first_stage.hits[: plan.policy.window]
-    if len(scores) != len(window) or not all(map(math.isfinite, scores)):
-        raise ValueError(f"expected {len(window)} finite scores, one for each hit of the window")
-    if not window:
-        return restore(plan, first_stage)
-    order = sorted(range(len(window)), key=scores.__getitem__, reverse=True)  # still stable
-    # the running minimum, so that no rounding error ever climbs
-    probabilities = accumulate((_probability(scores[i]) for i in order), min)
-    placed = [(window[i], probability) for i, probability in zip(order, probabilities, strict=True)]
-    placed += _scale_tail(first_stage.hits[plan.policy.window :], window[-1], below=placed[-1][1])
     page = placed[plan.page_from : plan.page_from + plan.page_size]
-    hits = [_write_hit(first_stage, hit, _write_score(score)) for hit, score in page]
-    return _write_answer(first_stage, hits, max_score=_write_score(placed[0][1]))
+    ranks = range(plan.page_from + 1, plan.page_from + 1 + len(page))
+    hits = [_write_hit(plan, first_stage, place, rank) for place, rank in zip(page, ranks, strict=True)]
+    max_score = _write_score(placed[0].score) if placed else "null"
+    return _write_answer(first_stage, hits, max_score, note)
 
 
-def restore(plan: Plan, first_stage: FirstStage) -> bytes:
+def restore(plan: Plan, first_stage: FirstStage, note: Note | None = None) -> str:
     """Cut the client's page out of the enlarged answer, scores and order as the cluster sent them."""
     page = first_stage.hits[plan.page_from : plan.page_from + plan.page_size]
-    return _write_answer(first_stage, [first_stage.text[hit.start : hit.end] for hit in page])
-
-
-def _probability(logit: float) -> float:
-    odds = math.exp(-abs(logit))  # at most 1: no overflow
-    return max((odds if logit < 0 else 1.0) / (1.0 + odds), _SMALLEST_RESCORED)
-
-
-def _scale_tail(tail: Sequence[Hit], last_of_window: Hit, below: float) -> list[tuple[Hit, float]]:
-    # Scaled by the window's last hit and not the page's: a hit has the same score on whatever page it is.
-    edge = last_of_window.first_stage_score or 0.0
-    ratios = [min((hit.first_stage_score or 0.0) / edge, 1.0) if edge > 0 else 1.0 for hit in tail]
-    scores = [max(below * _TAIL_BELOW * ratio, _SMALLEST_TAIL) for ratio in ratios]
-    return list(zip(tail, scores, strict=True))
+    hits = [
+        apply_edits(first_stage.text, hit.start, hit.end, _edit_fields(plan, first_stage.text, hit))
+        for hit in page
+    ]
+    return _write_answer(first_stage, hits, None, note)
 
 
 def _write_score(score: float) -> str:
@@ -68,31 +56,79 @@ def _write_score(score: float) -> str:
     return f"{digits if '.' in digits else digits + '.0'}{exponent_mark}{exponent}"
 
 
-def _write_hit(first_stage: FirstStage, hit: Hit, score: str) -> str:
-    if hit.score is None:
-        return first_stage.text[hit.start : hit.end]
-    return first_stage.text[hit.start : hit.score.start] + score + first_stage.text[hit.score.end : hit.end]
+def _write_hit(plan: Plan, first_stage: FirstStage, place: Placed, rank: int) -> str:
+    hit, text = first_stage.hits[place.hit], first_stage.text
+    previous = (
+        text[hit.score.start : hit.score.end] if hit.score and plan.policy.keep_previous_score else None
+    )
+    edits = list(_edit_fields(plan, text, hit, previous))
+    if hit.score is not None:
+        score = _write_score(place.score)
+        edits.append((hit.score.start, hit.score.end, score))
+        if explanation := hit.members.get("_explanation"):
+            base = text[explanation.start : explanation.end]
+            edits.append((explanation.start, explanation.end, _explain(plan, place, rank, score, base)))
+    return apply_edits(text, hit.start, hit.end, edits)
 
 
-def _write_answer(first_stage: FirstStage, hits: Sequence[str], max_score: str | None = None) -> bytes:
-    edits = [(first_stage.start, first_stage.end, _write_array(first_stage, hits))]
+def _edit_fields(plan: Plan, text: str, hit: Hit, previous_score: str | None = None) -> Iterator[Edit]:
+    """Take our fields out of the hit's ``fields``, and put the first-stage score in."""
+    fields = hit.members.get("fields")
+    kept = f'"{PREVIOUS_SCORE}":[{previous_score}]' if previous_score is not None else None
+    if fields is None or not isinstance(fields.value, dict):
+        if kept:
+            yield put_entry(text, list(hit.members.values()), f'"fields":{{{kept}}}')
+        return
+    ours = [name for name in fields.value if _is_added(name, plan.added_fields)]
+    entries = scan_object(text, fields.start)[0]
+    if len(ours) == len(entries) and not kept:
+        yield from drop_entries(hit.members, ("fields",))
+    elif len(ours) == len(entries):
+        yield fields.start, fields.end, f"{{{kept}}}"
+    else:
+        yield from drop_entries(entries, ours)
+        if kept:
+            yield put_entry(text, list(entries.values()), kept)
+
+
+def _is_added(name: str, added: Sequence[str]) -> bool:
+    # a field inside a nested object comes back under the object's name
+    return any(field == name or field.startswith(f"{name}.") for field in added)
+
+
+def _explain(plan: Plan, place: Placed, rank: int, score: str, base: str) -> str:
+    how = (
+        "not read by the model: behind the window"
+        if place.model_score is None
+        else (
+            f"model [{plan.policy.model}] on [{', '.join(plan.policy.fields) or '_source'}]: "
+            f"{place.model_score:.7g}, "
+            f"score_mode [{plan.policy.score_mode}]"
+        )
+    )
+    description = json.dumps(f"rank after reranking: [{rank}] with score: [{score}], {how}")
+    return f'{{"value":{score},"description":{description},"details":[{base}]}}'
+
+
+def _write_answer(
+    first_stage: FirstStage, hits: Sequence[str], max_score: str | None, note: Note | None
+) -> str:
+    text, whole = first_stage.text, first_stage.whole
+    array = join_array(text, first_stage.start, first_stage.end, first_stage.hits, hits)
+    edits: list[Edit] = [(first_stage.start, first_stage.end, array)]
     if max_score is not None and first_stage.max_score is not None:
         edits.append((first_stage.max_score.start, first_stage.max_score.end, max_score))
-    pieces, position = [], 0
-    for start, end, replacement in sorted(edits):
-        pieces += [first_stage.text[position:start], replacement]
-        position = end
-    pieces.append(first_stage.text[position:])
-    return "".join(pieces).encode("utf-8", "surrogateescape")
+    if note is not None:
+        edits.append(_edit_ext(text, whole.value, json.dumps(note)))
+    return apply_edits(text, 0, len(text), edits)
 
 
-def _write_array(first_stage: FirstStage, hits: Sequence[str]) -> str:
-    """Write ``hits.hits`` with the blanks that the cluster put before, between and behind its hits."""
-    text, old = first_stage.text, first_stage.hits
-    if not old:
-        return text[first_stage.start : first_stage.end]
-    opening = text[first_stage.start : old[0].start]
-    if not hits:
-        return "[]" if opening == "[" else "[ ]"  # as both engines print an empty pretty array
-    comma = text[old[0].end : old[1].start] if len(old) > 1 else ","
-    return opening + comma.join(hits) + text[old[-1].end : first_stage.end]
+def _edit_ext(text: str, answer: Mapping[str, Any], note: str) -> Edit:
+    """Put the note into the answer's ``ext``, beside what the cluster has there."""
+    ext = answer.get("ext")
+    if ext is None or not isinstance(ext.value, dict):
+        return put_entry(text, list(answer.values()), f'"ext":{{"rerank":{note}}}')
+    entries = scan_object(text, ext.start)[0]
+    if not entries:
+        return ext.start, ext.end, f'{{"rerank":{note}}}'
+    return put_entry(text, list(entries.values()), f'"rerank":{note}')

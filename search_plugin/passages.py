@@ -1,57 +1,142 @@
-"""Hits to passages: which words of a hit the model reads. It knows `_source`, not the model."""
+"""Hits to passages: which words of a hit the model reads. It knows what a hit holds, not the model."""
 
-from functools import lru_cache
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
+from search_plugin.chunks import combine, cut
 from search_plugin.first_stage import FirstStage, Hit
+from search_plugin.paths import find_texts
 from search_plugin.plan import Plan
-from search_plugin.policy import Policy
+from search_plugin.policy import read_template
 from search_plugin.raw_json import replace_surrogates
 from search_plugin.skip import Reason, Skip
 
+MAX_PASSAGES = 10_000
+_MAX_TEXT_CHARS = 1_000_000  # of a text that is cut into chunks
 
-def read_passages(plan: Plan, first_stage: FirstStage) -> list[str] | Skip:
-    """Read one passage per hit of the window, in first-stage order; ``""`` for a hit without the fields.
 
-    A passage is the policy's fields joined by its separator, those without text left out, cut at its length.
-    Values of a list are joined by a space.
+@dataclass(frozen=True, slots=True)
+class Passages:
+    """What is scored for one search.
+
+    Attributes:
+        texts: the passages, those of a hit side by side.
+        counts: how many belong to each hit of the window, in first-stage order; at least one each.
     """
+
+    texts: tuple[str, ...]
+    counts: tuple[int, ...]
+
+    def split(self, per_passage: Sequence[Any]) -> Iterator[Sequence[Any]]:
+        """What belongs to each hit, of something that each passage has one of."""
+        start = 0
+        for count in self.counts:
+            yield per_passage[start : start + count]
+            start += count
+
+
+def read_passages(plan: Plan, first_stage: FirstStage) -> Passages | Skip:
+    """Read the passages of the window's hits: one a hit, ``""`` for one without the fields, or its chunks."""
     hits = first_stage.hits
     if len(hits) < 2 or len(hits) <= plan.page_from:
         return Skip(Reason.TOO_FEW_HITS)
     if any(hit.first_stage_score is None for hit in hits):
         return Skip(Reason.SORT_NOT_SCORE)
-    passages = [_read_passage(hit, plan.policy) for hit in hits[: plan.policy.window]]
-    return passages if any(passages) else Skip(Reason.NO_SOURCE)
+    window = hits[: plan.policy.window]
+    most = MAX_PASSAGES // len(window)
+    of_hits = [_read_passages(hit, plan, most) for hit in window]
+    if not any(map(any, of_hits)):
+        return Skip(Reason.NO_SOURCE)
+    return Passages(tuple(text for texts in of_hits for text in texts), tuple(map(len, of_hits)))
 
 
-def _read_passage(hit: Hit, policy: Policy) -> str:
-    texts = (_read_field(hit.source, path) for path in policy.passage_fields)
-    passage = policy.separator.join(text for text in texts if text and not text.isspace())
-    return replace_surrogates(passage[: policy.max_passage_chars])
+def combine_scores(plan: Plan, passages: Passages, logits: Sequence[float]) -> list[float]:
+    """One logit a hit, made of those of its passages.
 
-
-def _read_field(source: Any, path: str) -> str:
-    """Join by a space all that stands under a dotted path, through objects and lists (in their order).
-
-    An object may also hold the path, or its front, as one key with dots: ``{"a.b": 1}``, ``{"a": {"b": 1}}``.
+    Raises:
+        ValueError: not one logit for each passage.
     """
+    if len(logits) != len(passages.texts):
+        raise ValueError(f"expected {len(passages.texts)} scores, one for each passage")
+    if plan.policy.chunks is None:
+        return list(logits)
+    how = plan.policy.chunks.score
+    return [combine(of_hit, how) for of_hit in passages.split(logits)]
+
+
+def _read_passages(hit: Hit, plan: Plan, most: int) -> list[str]:
+    policy = plan.policy
+    text = _read_text(hit, plan)
+    if policy.chunks is None:
+        return [replace_surrogates(text[: policy.max_passage_chars])]
+    chunks = cut(text[:_MAX_TEXT_CHARS], policy.chunks, plan.query_text)
+    return [replace_surrogates(chunk[: policy.max_passage_chars]) for chunk in chunks[:most]] or [""]
+
+
+def _read_text(hit: Hit, plan: Plan) -> str:
+    policy = plan.policy
+    if policy.passage_template is not None:
+        return _fill_template(hit, plan, policy.passage_template)
+    texts = (_read_field(hit, field, plan) for field in policy.passage_fields or _ALL)
+    return policy.separator.join(text for text in texts if text and not text.isspace())
+
+
+def _fill_template(hit: Hit, plan: Plan, template: str) -> str:
+    parts = [(text, name and _read_field(hit, name, plan)) for text, name in read_template(template)]
+    is_blank = not any(value and not value.isspace() for _, value in parts)
+    return "" if is_blank else "".join(text + (value or "") for text, value in parts)
+
+
+_ALL = ("",)
+
+
+def _read_field(hit: Hit, path: str, plan: Plan) -> str:
+    found = (_SOURCES[source](hit, path, plan) for source in plan.policy.passage_sources)
+    return next(filter(None, map(" ".join, found)), "")
+
+
+def _from_source(hit: Hit, path: str, plan: Plan) -> list[str]:
+    return find_texts(hit.source, path)
+
+
+def _from_fields(hit: Hit, path: str, plan: Plan) -> list[str]:
+    return find_texts(hit.value("fields"), path)
+
+
+def _from_highlight(hit: Hit, path: str, plan: Plan) -> list[str]:
+    return [
+        _drop_tags(fragment, plan.highlight_tags) for fragment in find_texts(hit.value("highlight"), path)
+    ]
+
+
+def _drop_tags(fragment: str, tags: Sequence[str]) -> str:
+    for tag in tags:
+        fragment = fragment.replace(tag, "")
+    return fragment
+
+
+def _from_inner_hits(hit: Hit, path: str, plan: Plan) -> list[str]:
+    groups = hit.value("inner_hits")
     texts: list[str] = []
-    pending: list[tuple[Any, str]] = [(source, path)]  # a stack: documents may be nested deeply
-    while pending:
-        value, rest = pending.pop()
-        if isinstance(value, list):
-            pending.extend((element, rest) for element in reversed(value))
-        elif isinstance(value, dict):
-            pending.extend((value[key], deeper) for key, deeper in _split_path(rest) if key in value)
-        elif not rest and value is not None:
-            texts.append(str(value).lower() if isinstance(value, bool) else str(value))
-    return " ".join(texts)
+    for name, group in (groups if isinstance(groups, dict) else {}).items():
+        for inner in group["hits"]["hits"]:
+            inside = path.removeprefix(f"{_nested_path(inner) or name}.")
+            texts += find_texts(inner.get("_source"), inside) or find_texts(inner.get("fields"), path)
+    return texts
 
 
-@lru_cache
-def _split_path(path: str) -> tuple[tuple[str, str], ...]:
-    """All ways to take a key off the front, longest first: ``a.b.c`` is a.b.c + nothing, a.b + c, a + b.c."""
-    keys = path.split(".") if path else []
-    ways = [(".".join(keys[:count]), ".".join(keys[count:])) for count in range(1, len(keys) + 1)]
-    return tuple(reversed(ways))
+def _nested_path(inner: Mapping[str, Any]) -> str:
+    fields, nested = [], inner.get("_nested")
+    while nested:
+        fields.append(nested["field"])
+        nested = nested.get("_nested")
+    return ".".join(fields)
+
+
+_SOURCES: Mapping[str, Callable[[Hit, str, Plan], list[str]]] = {
+    "_source": _from_source,
+    "fields": _from_fields,
+    "highlight": _from_highlight,
+    "inner_hits": _from_inner_hits,
+}

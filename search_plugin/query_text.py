@@ -10,7 +10,7 @@ MAX_QUERY_CHARS = 10_000  # longer texts are cut: no model reads as far
 
 
 def find_query_texts(query: Any) -> list[str]:
-    """Find the different texts of a query clause, in document order, blanks normalised.
+    """Find the different texts of a query clause or a retriever, in document order, blanks normalised.
 
     Texts are the same if they differ only in case or blanks. Filters, negations and the clauses in neither
     table give none, nor do texts that are empty or ``*``.
@@ -21,6 +21,11 @@ def find_query_texts(query: Any) -> list[str]:
 def find_typed_text(typed: str) -> list[str]:
     """Find the text in ``?q=``, in the same form: one or none."""
     return _distinct([_drop_operators(typed, _QUERY_STRING)])
+
+
+def normalise_text(text: str) -> list[str]:
+    """Bring a text that stands for itself into the same form: one or none."""
+    return _distinct([text])
 
 
 def _distinct(texts: Iterator[str] | list[str]) -> list[str]:
@@ -43,8 +48,9 @@ def _walk(query: Any) -> Iterator[str]:
             for name, body in clause.items():
                 if isinstance(body, dict):
                     yield from _TEXT_CLAUSES.get(name, _no_text)(body)
+                    inner = {**body, _ITSELF: body}
                     pending.extend(
-                        body[key] for key in reversed(_COMPOUND_CLAUSES.get(name, ())) if key in body
+                        inner[key] for key in reversed(_COMPOUND_CLAUSES.get(name, ())) if key in inner
                     )
 
 
@@ -57,6 +63,27 @@ def _text_by_field(body: dict[str, Any]) -> Iterator[str]:
         text = of_field.get("query") if isinstance(of_field, dict) else of_field
         if isinstance(text, str):
             yield text
+
+
+def _text_by_field_under(*keys: str) -> Callable[[dict[str, Any]], Iterator[str]]:
+    def find(body: dict[str, Any]) -> Iterator[str]:
+        for of_field in body.values():
+            if isinstance(of_field, dict):
+                yield from (text for key in keys if isinstance(text := of_field.get(key), str))
+
+    return find
+
+
+def _text_of_vector_builder(body: dict[str, Any]) -> Iterator[str]:
+    builder = body.get("query_vector_builder")
+    if isinstance(builder, dict):
+        yield from _text_by_field_under("model_text")(builder)
+
+
+def _text_in_intervals(body: dict[str, Any]) -> Iterator[str]:
+    for of_field in body.values():
+        if isinstance(of_field, dict):
+            yield from _text_by_field_under("query")({"match": of_field.get("match")})
 
 
 def _text_in_query(body: dict[str, Any]) -> Iterator[str]:
@@ -81,7 +108,20 @@ _TEXT_CLAUSES: Mapping[str, Callable[[dict[str, Any]], Iterator[str]]] = {
     "combined_fields": _text_in_query,
     "query_string": _text_in_query_string,
     "simple_query_string": _text_in_simple_query_string,
+    "intervals": _text_in_intervals,
+    # of the engines' models
+    "neural": _text_by_field_under("query_text"),
+    "neural_sparse": _text_by_field_under("query_text"),
+    "text_expansion": _text_by_field_under("model_text"),
+    "semantic": _text_in_query,
+    "sparse_vector": _text_in_query,
+    "knn": _text_of_vector_builder,
+    # retrievers that take a text for several fields
+    "rrf": _text_in_query,
+    "linear": _text_in_query,
 }
+
+_ITSELF = ""
 
 # clauses that hold clauses, and under which of their keys these add to the score
 _COMPOUND_CLAUSES: Mapping[str, tuple[str, ...]] = {
@@ -91,6 +131,17 @@ _COMPOUND_CLAUSES: Mapping[str, tuple[str, ...]] = {
     "function_score": ("query",),
     "nested": ("query",),
     "script_score": ("query",),
+    "hybrid": ("queries",),
+    "pinned": ("organic", "retriever"),
+    "rule": ("organic", "retriever"),
+    "rule_query": ("organic",),
+    # retrievers
+    "standard": ("query",),
+    "rrf": ("retrievers",),
+    "linear": ("retrievers",),
+    "rescorer": ("retriever",),
+    "diversify": ("retriever",),
+    "retriever": (_ITSELF,),
 }
 
 # The two little languages as tokens. `not` negates the next term or group, `dropped` holds no words.

@@ -11,6 +11,9 @@ class RouteKind(StrEnum):
     """What shape the request and its answer have."""
 
     SEARCH = "search"
+    MULTI_SEARCH = "multi_search"
+    TEMPLATE = "template"
+    MULTI_TEMPLATE = "multi_template"
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,15 +23,26 @@ class Route:
     Attributes:
         kind: the shape of its body and its answer.
         indices: the parts of the index expression, decoded, in their order; empty if the path names none.
+        path: of the raw path, what stands before the endpoint: ``/wine`` of ``/wine/_search``.
     """
 
     kind: RouteKind
     indices: tuple[str, ...]
+    path: str = ""
 
+
+_INDEX = r"(?P<path>(?:/(?P<indices>[^/]+))?)"
+_READ = frozenset({"GET", "POST"})
 
 # The engines ignore slashes at the end of a path and none elsewhere.
-_ROUTES: tuple[tuple[frozenset[str], re.Pattern[str], RouteKind], ...] = (
-    (frozenset({"GET", "POST"}), re.compile(r"/(?:(?P<indices>[^/]+)/)?_search/*"), RouteKind.SEARCH),
+_ROUTES: tuple[tuple[frozenset[str], re.Pattern[str], RouteKind], ...] = tuple(
+    (methods, re.compile(f"{pattern}/*"), kind)
+    for methods, pattern, kind in (
+        (_READ, rf"{_INDEX}/_search", RouteKind.SEARCH),
+        (_READ, rf"{_INDEX}/_msearch", RouteKind.MULTI_SEARCH),
+        (_READ, rf"{_INDEX}/_search/template", RouteKind.TEMPLATE),
+        (_READ, rf"{_INDEX}/_msearch/template", RouteKind.MULTI_TEMPLATE),
+    )
 )
 
 # Date math holds commas of its own: `<logs-{now/d{yyyy,MM}}>` is one part.
@@ -48,10 +62,10 @@ def match_route(method: str, target: str) -> Route | None:
         return None
     for methods, pattern, kind in _ROUTES:
         if method in methods and (found := pattern.fullmatch(path)):
-            return Route(kind, tuple(_read_indices(found["indices"] or "")))
+            return Route(kind, tuple(read_indices(unquote(found["indices"] or ""))), found["path"])
     return None
 
 
-def _read_indices(expression: str) -> Iterator[str]:
-    # Decoded before it is split, as the engines do: `a%2Cb` names two indices.
-    return (part[0] for part in _INDEX_PART.finditer(unquote(expression)))
+def read_indices(expression: str) -> Iterator[str]:
+    """Split an index expression, decoded before as the engines do: `a%2Cb` names two indices."""
+    return (part[0] for part in _INDEX_PART.finditer(expression))

@@ -3,19 +3,26 @@
 from dataclasses import dataclass
 from enum import StrEnum
 
+from search_plugin.rewrite import Rewrite
+
 
 class Reason(StrEnum):
     """Why a search was not reranked. The values are what clients and metrics see; they do not change."""
 
     # found in the request, before the cluster is asked
-    POLICY_OFF = "policy_off"  # no policy covers every index that the search names
+    POLICY_OFF = (
+        "policy_off"  # no policy covers every index that the search names, or it is not to be reranked
+    )
+    SEARCH_PIPELINE = "search_pipeline"  # its `ext.rerank` is for OpenSearch's own processor
     UNSUPPORTED_FORMAT = "unsupported_format"  # not a plain JSON request for a whole JSON answer
     BODY_TOO_LARGE = "body_too_large"  # the body is longer than the gateway reads
     MALFORMED_BODY = "malformed_body"  # not a JSON object, or no valid from and size: the cluster answers 400
     SCROLL = "scroll"  # a scroll walks the whole index, a batch at a time
     SEARCH_AFTER = "search_after"  # the next page is found by the sort values of this one's last hit
     SORT_NOT_SCORE = "sort_not_score"  # the client asked for another order than by score
-    RESCORE_CLAUSE = "rescore_clause"  # the client's own `rescore` already orders the first hits
+    RESCORE_CLAUSE = (
+        "rescore_clause"  # the client's own `rescore`, or a retriever like it, orders the first hits
+    )
     COLLAPSE_INNER_HITS = "collapse_inner_hits"  # groups of hits, each with its own inner order
     NO_SOURCE = "no_source"  # no text to score: no `_source`, or none of the policy's fields in it
     SIZE_0 = "size_0"  # no hits wanted, only totals or aggregations
@@ -36,6 +43,11 @@ class Reason(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Skip:
-    """The decision to give the client what the cluster says, and why."""
+    """The decision to give the client what the cluster says, and why.
+
+    Attributes:
+        stripped: the client's own search without what is ours; None where nothing is to be taken out.
+    """
 
     reason: Reason
+    stripped: Rewrite | None = None

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from gateway.cluster_settings import ClusterSettings, name_flag
 from gateway.settings import read_config
 from search_plugin import Policy, Reason
 from worker.settings import ModelSettings, RerankFile
@@ -82,7 +83,15 @@ def test_every_option_of_the_file_is_explained(heading, model):
     assert sorted(explained) == sorted(model.model_fields)
 
 
+def test_every_option_of_the_cluster_is_explained():
+    """And no option that does not exist."""
+    cells = re.findall(r"^\| (`--[^|]+) \|", (ROOT / "docs" / "cluster.md").read_text(), re.MULTILINE)
+    explained = [name for cell in cells for name in re.findall(r"`(--[\w-]+)`", cell)]
+    existing = [*ClusterSettings.model_fields, "publish_address"]
+    assert sorted(explained) == sorted(name_flag(option) for option in existing)
+
+
 def test_compose_file_gives_both_processes_the_same_valid_file():
     """deploy/rerank.toml is what compose.yaml mounts."""
     assert "./deploy/rerank.toml:/etc/rerank.toml" in (ROOT / "compose.yaml").read_text()
-    assert [policy.name for policy in read_config(ROOT / "deploy" / "rerank.toml")] == ["pydocs"]
+    assert [policy.name for policy in read_config(ROOT / "deploy" / "rerank.toml").policies] == ["pydocs"]

@@ -26,6 +26,7 @@ ONLY_IN = {
     "werkzeug": {"gateway"},
     "gunicorn": {"gateway"},
     "httptools": {"gateway"},
+    "botocore": {"gateway"},
     "celery": {"gateway", "worker"},
     "kombu": {"gateway", "worker"},
     "redis": {"gateway", "worker"},
@@ -94,8 +95,9 @@ def test_a_breach_is_found(package, source):
     ("module", "absent"),
     [
         ("gateway.app", {"torch", "transformers", "peft", "rerankers", "worker.tasks", "celery.worker"}),
+        ("gateway.cluster", {"botocore"}),
         ("gateway.__main__", {"torch", "transformers", "peft", "rerankers", "worker.tasks", "celery.worker"}),
-        ("search_plugin", {"flask", "celery", "redis", "httpcore2", "torch"}),
+        ("search_plugin", {"flask", "celery", "redis", "httptools", "torch"}),
         ("worker.contract", {"flask", "celery", "redis", "torch"}),
     ],
 )

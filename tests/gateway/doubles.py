@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 import threading
@@ -68,14 +69,15 @@ def answer(body: bytes = b"", status: str = "200 OK", headers: Iterable[str] = (
 class ClusterDouble:
     """Answers each request with the bytes that ``script`` gives; after no bytes it closes the connection."""
 
-    def __init__(self) -> None:
+    def __init__(self, port: int = 0, tls: ssl.SSLContext | None = None) -> None:
+        self._tls = tls
         self.received: list[Received] = []
         self.closed_early = threading.Event()
         self.connections = 0
         self.script: Script = lambda received: answer(b"{}")
-        self._listener = socket.create_server(("127.0.0.1", 0))
+        self._listener = socket.create_server(("127.0.0.1", port))
         self.port: int = self._listener.getsockname()[1]
-        self.url = f"http://127.0.0.1:{self.port}"
+        self.url = f"{'https' if tls else 'http'}://127.0.0.1:{self.port}"
         self._sockets: list[socket.socket] = []
         threading.Thread(target=self._accept, daemon=True).start()
 
@@ -86,6 +88,8 @@ class ClusterDouble:
         self.script = lambda received: answer(b"{}")
 
     def close(self) -> None:
+        with suppress(OSError):
+            self._listener.shutdown(socket.SHUT_RDWR)  # `close` alone leaves `accept` waiting in the kernel
         self._listener.close()
         self.drop_connections()
 
@@ -106,6 +110,12 @@ class ClusterDouble:
             threading.Thread(target=self._serve, args=(connection,), daemon=True).start()
 
     def _serve(self, connection: socket.socket) -> None:
+        if self._tls is not None:
+            try:
+                connection = self._tls.wrap_socket(connection, server_side=True)
+            except OSError:
+                connection.close()
+                return
         with connection, connection.makefile("rb") as stream, suppress(OSError):
             while received := _read_message(stream):
                 self.received.append(received)
@@ -247,14 +257,21 @@ def join_chunks(framed: bytes) -> bytes:
     return body
 
 
-def start_gateway(cluster_url: str, config: Path, redis_url: str) -> tuple[subprocess.Popen[bytes], int]:
-    """Start ``python -m gateway`` on a free port and wait until it listens."""
-    port = find_free_port()
+def start_gateway(
+    cluster_url: str, config: Path, redis_url: str, port: int | None = None, **more: str
+) -> tuple[subprocess.Popen[bytes], int]:
+    """Start ``python -m gateway`` on a free port and wait until it listens.
+
+    Args:
+        more: flags, ``publish_address`` for ``--publish-address``.
+    """
+    port = port or find_free_port()
     flags = {
         "bind": f"127.0.0.1:{port}",
         "cluster-url": cluster_url,
         "config": str(config),
         "redis-url": redis_url,
+        **{name.replace("_", "-"): value for name, value in more.items()},
     }
     arguments = [word for flag, value in flags.items() for word in (f"--{flag}", value)]
     root = Path(__file__).parents[2]

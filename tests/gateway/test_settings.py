@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 from gateway.errors import ConfigurationError
 from gateway.settings import read_config, read_settings
 
+TLS_URL = ["--cluster-url", "https://es:9200"]
 POLICY = '[[policies]]\nname = "p"\nindices = ["*"]\nmodel = "m"\npassage_fields = ["t"]\n'
 ROOT = Path(__file__).parents[2]
 
@@ -23,12 +25,12 @@ def write(folder: Path, text: str) -> Path:
 
 def test_policies_are_read_in_order(tmp_path):
     second = POLICY.replace('name = "p"', 'name = "q"')
-    policies = read_config(write(tmp_path, f'[models.m]\npath = "x"\n{POLICY}{second}'))
+    policies = read_config(write(tmp_path, f'[models.m]\npath = "x"\n{POLICY}{second}')).policies
     assert [(policy.name, policy.model) for policy in policies] == [("p", "m"), ("q", "m")]
 
 
 def test_a_file_without_policies_is_a_gateway_that_only_passes_on(tmp_path):
-    assert read_config(write(tmp_path, "")) == ()
+    assert read_config(write(tmp_path, "")).policies == ()
 
 
 @pytest.mark.parametrize(
@@ -68,6 +70,11 @@ def test_flags_overrule_the_environment_which_overrules_defaults(monkeypatch):
     assert settings.cluster_url == "https://es:9243"
 
 
+def test_several_nodes_are_separated_by_commas(monkeypatch):
+    monkeypatch.setenv("RERANK_GATEWAY_CLUSTER_URL", "https://a:9200/, https://b:9200")
+    assert read_settings([]).cluster_url == "https://a:9200,https://b:9200"
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -77,6 +84,42 @@ def test_flags_overrule_the_environment_which_overrules_defaults(monkeypatch):
         pytest.param(["--cluster-url", "http://es/path"], "--cluster-url", id="with a path"),
         pytest.param(["--cluster-url", "http://u:p@es"], "--cluster-url", id="with credentials"),
         pytest.param(["--cluster-url", "http://es:x"], "--cluster-url", id="port is no number"),
+        pytest.param(["--cluster-url", "http://a:1,,http://b:1"], "--cluster-url", id="a comma too many"),
+        pytest.param(["--cluster-url", "http://a:1,https://b:1"], "for all nodes", id="two schemes"),
+        pytest.param(["--cluster-url", "http://a:1,http://a:1/"], "each node once", id="one node twice"),
+        pytest.param(
+            [*TLS_URL, "--cluster-fingerprint", "ab:cd"], "--cluster-fingerprint", id="half a fingerprint"
+        ),
+        pytest.param(
+            [*TLS_URL, "--cluster-fingerprint", "0" * 64, "--cluster-ca", "ca.pem"],
+            "--cluster-fingerprint excludes --cluster-ca",
+            id="two kinds of trust",
+        ),
+        pytest.param(
+            [*TLS_URL, "--cluster-client-key", "key.pem"],
+            "--cluster-client-key needs --cluster-client-cert",
+            id="a key alone",
+        ),
+        pytest.param(["--cluster-ca", "ca.pem"], "--cluster-ca needs https://", id="trust without TLS"),
+        pytest.param(
+            ["--cluster-username", "u"], "--cluster-username needs --cluster-password", id="no password"
+        ),
+        pytest.param(
+            ["--cluster-password", "secret"], "--cluster-password needs --cluster-username", id="no user"
+        ),
+        pytest.param(
+            ["--cluster-username", "u", "--cluster-password", "secret", "--cluster-api-key", "c2VjcmV0"],
+            "--cluster-api-key excludes --cluster-username",
+            id="two kinds of credentials",
+        ),
+        pytest.param(["--cluster-api-key", "id:secret"], "expected the encoded form", id="key not encoded"),
+        pytest.param(
+            ["--cluster-url", "http://a:1,http://b:1", "--cluster-aws-region", "r"],
+            "--cluster-aws-region needs a single node",
+            id="AWS with two nodes",
+        ),
+        pytest.param(["--cluster-aws-service", "s3"], "--cluster-aws-service", id="another service of AWS"),
+        pytest.param(["--publish-address", "gateway"], "--publish-address", id="published without port"),
         pytest.param(["--bind", "9201"], "--bind", id="no host"),
         pytest.param(["--threads", "0"], "--threads", id="no threads"),
         pytest.param(["--redis-url", "http://r"], "--redis-url", id="not Redis"),
@@ -87,6 +130,31 @@ def test_a_wrong_option_is_told_by_name(arguments, message):
     with pytest.raises(ConfigurationError, match=message) as caught:
         read_settings(arguments)
     assert "\n" not in str(caught.value)
+    assert "secret" not in str(caught.value)
+
+
+SECRET = '{"s": [1, null], "a,b'
+
+
+@pytest.fixture(params=["flag", "environment", "file"])
+def settings_with_secret(request, monkeypatch, tmp_path):
+    """In which the password came in one of the three ways."""
+    arguments = ["--cluster-username", "u"]
+    if request.param == "flag":
+        arguments += ["--cluster-password", SECRET]
+    elif request.param == "environment":
+        monkeypatch.setenv("RERANK_GATEWAY_CLUSTER_PASSWORD", SECRET)
+    else:
+        (tmp_path / "rerank_gateway_cluster_password").write_text(f"{SECRET}\n")
+        monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(tmp_path))
+    return read_settings(arguments)
+
+
+def test_a_secret_is_read_as_it_is_and_shown_nowhere(settings_with_secret):
+    assert settings_with_secret.cluster_password.get_secret_value() == SECRET
+    assert (
+        "null" not in f"{settings_with_secret!r} {settings_with_secret} {settings_with_secret.model_dump()}"
+    )
 
 
 @pytest.mark.parametrize(("name", "value"), [("THREAD", "1"), ("PORT", "9201"), ("SERVICE", "x")])
@@ -117,6 +185,7 @@ def test_what_kubernetes_tells_of_a_service_of_our_name_is_no_option(monkeypatch
     [
         pytest.param(["--config", "nowhere.toml"], id="no file"),
         pytest.param(["--cluster-url", "nonsense"], id="wrong option"),
+        pytest.param(["--config", os.devnull, *TLS_URL, "--cluster-ca", "none.pem"], id="no authority"),
         pytest.param(["--nonsense"], id="unknown option"),
     ],
 )

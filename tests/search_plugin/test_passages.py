@@ -4,19 +4,21 @@ import json
 
 import pytest
 
-from search_plugin import FirstStage, Plan, Policy, Reason, Skip, read_passages
+from search_plugin import FirstStage, Reason, Skip, combine_scores, read_passages
+from tests.search_plugin.make import make_plan, make_policy
 
 
 def read(sources, *fields, scores=None, page_from=0, **options):
     """Passages of hits with these sources; a source None is one that the cluster left out."""
-    policy = Policy(name="p", indices=("*",), model="m", passage_fields=fields or ("title",), **options)
-    plan = Plan(policy, "red wine", page_from=page_from, page_size=10, target="/_search")
+    policy = make_policy(passage_fields=fields or ("title",), **options)
+    plan = make_plan(page_from, policy=policy)
     hits = [
         {"_id": str(i), "_score": score} | ({} if source is None else {"_source": source})
         for i, (source, score) in enumerate(zip(sources, scores or [1.0] * len(sources), strict=True))
     ]
     answer = json.dumps({"hits": {"max_score": 1.0, "hits": hits}})
-    return read_passages(plan, FirstStage.parse(answer.encode()))
+    passages = read_passages(plan, FirstStage.parse(answer.encode()))
+    return passages if isinstance(passages, Skip) else list(passages.texts)
 
 
 OTHER = {"title": "other"}
@@ -85,3 +87,101 @@ def test_a_document_may_be_nested_deeply():
 )
 def test_hits_unfit_for_scoring_are_skipped(sources, keywords, reason):
     assert read(sources, **keywords) == Skip(reason)
+
+
+HIT = {
+    "_source": {"title": "red", "year": 1990, "body": "the whole body"},
+    "fields": {
+        "title": ["RED"],
+        "maker.name": ["Ann", "Bob"],
+        "chunks": [{"text": ["one"]}, {"text": ["two"]}],
+    },
+    "highlight": {"body": ["the <em>whole</em>", "<b>body</b>"]},
+    "inner_hits": {
+        "parts": {
+            "hits": {
+                "hits": [
+                    {"_nested": {"field": "parts", "offset": 0}, "_source": {"text": "first part"}},
+                    {"_nested": {"field": "parts", "offset": 3}, "_source": {"text": "fourth part"}},
+                ]
+            }
+        },
+        "deep": {
+            "hits": {
+                "hits": [
+                    {
+                        "_nested": {"field": "a", "offset": 0, "_nested": {"field": "b", "offset": 1}},
+                        "fields": {"a": [{"b": [{"text": ["deep text"]}]}]},
+                    }
+                ]
+            }
+        },
+    },
+}
+
+
+def read_hit(tags=(), **options):
+    policy = make_policy(**{"passage_fields": (), **options})
+    plan = make_plan(policy=policy, highlight_tags=tags)
+    hits = [{"_id": str(i), "_score": 1.0, **HIT} for i in range(2)]
+    passages = read_passages(plan, FirstStage.parse(json.dumps({"hits": {"hits": hits}})))
+    return passages if isinstance(passages, Skip) else passages.texts[0]
+
+
+@pytest.mark.parametrize(
+    ("options", "passage"),
+    [
+        pytest.param({}, "red 1990 the whole body", id="no fields: all of the source"),
+        pytest.param({"passage_fields": ("title",)}, "red", id="the source counts first"),
+        pytest.param({"passage_fields": ("maker.name",)}, "Ann Bob", id="then the fields"),
+        pytest.param({"passage_fields": ("chunks.text",)}, "one two", id="nested fields"),
+        pytest.param(
+            {"passage_fields": ("title",), "passage_sources": ("fields", "_source")},
+            "RED",
+            id="another order",
+        ),
+        pytest.param(
+            {"passage_fields": ("body", "title"), "passage_sources": ("highlight", "_source")},
+            "the whole body\nred",
+            id="highlights without their tags",
+        ),
+        pytest.param(
+            {"passage_fields": ("parts.text",), "passage_sources": ("inner_hits",)},
+            "first part fourth part",
+            id="inner hits",
+        ),
+        pytest.param(
+            {"passage_fields": ("a.b.text",), "passage_sources": ("inner_hits",)},
+            "deep text",
+            id="deep inner hits",
+        ),
+        pytest.param({"passage_template": "{title} ({year}): {none}!"}, "red (1990): !", id="template"),
+        pytest.param({"passage_template": "{{{title}}}"}, "{red}", id="braces"),
+        pytest.param(
+            {"passage_template": "{none}: {nothing}"}, Skip(Reason.NO_SOURCE), id="an empty template"
+        ),
+    ],
+)
+def test_a_passage_is_read_from_what_the_hit_holds(options, passage):
+    assert read_hit(("<em>", "</em>", "<b>", "</b>"), **options) == passage
+
+
+def test_long_passages_are_cut_into_chunks_and_their_scores_combined():
+    policy = make_policy(chunks={"words": 20, "by": "word"})
+    plan = make_plan(policy=policy)
+    sources = [" ".join(f"a{i}" for i in range(45)), "short", ""]
+    hits = [{"_id": "x", "_score": 1.0, "_source": {"title": title}} for title in sources]
+    passages = read_passages(plan, FirstStage.parse(json.dumps({"hits": {"hits": hits}})))
+    assert passages.counts == (3, 1, 1)
+    assert passages.texts[3:] == ("short", "")
+    assert combine_scores(plan, passages, [1.0, 5.0, 2.0, 3.0, -1.0]) == [5.0, 3.0, -1.0]
+    with pytest.raises(ValueError, match="expected 5 scores"):
+        combine_scores(plan, passages, [1.0])
+
+
+def test_no_more_passages_are_made_than_a_job_may_hold():
+    policy = make_policy(window=1000, chunks={"words": 20, "by": "word", "most": 50})
+    text = " ".join(f"a{i}" for i in range(45 * 20))
+    hits = [{"_id": "x", "_score": 1.0, "_source": {"title": text}} for _ in range(1000)]
+    passages = read_passages(make_plan(policy=policy), FirstStage.parse(json.dumps({"hits": {"hits": hits}})))
+    assert set(passages.counts) == {10}

@@ -4,7 +4,8 @@ import json
 
 import pytest
 
-from search_plugin import Plan, Policy, Reason, SearchRequest, Skip, plan_search
+from search_plugin import Plan, Policy, Reason, Rewrite
+from tests.search_plugin.make import plan_request
 
 POLICY = Policy(name="wine", indices=("wine*",), model="small", passage_fields=("title",), window=50)
 OTHER = Policy(name="rest", indices=("*",), model="big", passage_fields=("title",), window=20)
@@ -13,7 +14,7 @@ MATCH = {"query": {"match": {"title": "red wine"}}}
 
 def plan(body=MATCH, target="/wine/_search", headers=None, policies=(POLICY,), method="POST"):
     raw = body if isinstance(body, bytes) else json.dumps(body).encode()
-    return plan_search(SearchRequest(method, target, headers or {}, raw), policies)
+    return plan_request(raw, target, headers, policies, method)
 
 
 def test_a_search_is_planned():
@@ -24,7 +25,8 @@ def test_a_search_is_planned():
         query_text="red wine",
         page_from=10,
         page_size=5,
-        target="/wine/_search?preference=x&from=0&size=50",
+        enlarged=Rewrite("/wine/_search?preference=x&from=0&size=50"),
+        stripped=Rewrite("/wine/_search?preference=x"),
     )
 
 
@@ -34,7 +36,7 @@ def test_a_search_is_planned():
 def test_the_plan_follows_the_policy_of_the_indices(target, policy):
     planned = plan(target=target, policies=(POLICY, OTHER))
     assert planned.policy is policy
-    assert planned.target == f"{target}?from=0&size={policy.window}"
+    assert planned.enlarged.target == f"{target}?from=0&size={policy.window}"
 
 
 @pytest.mark.parametrize(
@@ -65,7 +67,7 @@ def test_the_page_is_read_from_body_and_target(body, parameters, page):
 )
 def test_the_window_or_the_pages_end_is_asked_for(page_from, page_size, asked):
     planned = plan(target=f"/wine/_search?from={page_from}&size={page_size}")
-    assert planned.target == f"/wine/_search?from=0&size={asked}"
+    assert planned.enlarged.target == f"/wine/_search?from=0&size={asked}"
 
 
 @pytest.mark.parametrize(
@@ -148,13 +150,10 @@ def with_match(**keys):
             Reason.COLLAPSE_INNER_HITS,
             id="inner_hits",
         ),
-        pytest.param(with_match(_source=False), Reason.NO_SOURCE, id="_source"),
         pytest.param(with_match(size=0), Reason.SIZE_0, id="size 0"),
         pytest.param(with_match(**{"from": 50}), Reason.FROM_PAST_WINDOW, id="from"),
-        pytest.param(with_match(pit={"id": "x"}), Reason.POLICY_OFF, id="point in time"),
         pytest.param({"query": {"match_all": {}}}, Reason.NO_QUERY_TEXT, id="match_all"),
         pytest.param({"knn": {"field": "v"}}, Reason.NO_QUERY_TEXT, id="knn"),
-        pytest.param({"retriever": {"standard": MATCH}}, Reason.NO_QUERY_TEXT, id="retriever"),
         pytest.param({}, Reason.NO_QUERY_TEXT, id="empty object"),
         pytest.param(b"", Reason.NO_QUERY_TEXT, id="empty body"),
         pytest.param(
@@ -175,7 +174,7 @@ def with_match(**keys):
     ],
 )
 def test_a_body_unfit_for_reranking_is_skipped(body, reason):
-    assert plan(body) == Skip(reason)
+    assert plan(body).reason is reason
 
 
 def test_collapse_without_inner_hits_is_planned():
@@ -187,7 +186,6 @@ def test_collapse_without_inner_hits_is_planned():
     [
         pytest.param("/beer/_search", Reason.POLICY_OFF, id="index"),
         pytest.param("/_search", Reason.POLICY_OFF, id="all indices"),
-        pytest.param("/wine/_count", Reason.POLICY_OFF, id="not a search"),
         pytest.param("/wine/_search?scroll=1m", Reason.SCROLL, id="scroll"),
         pytest.param("/wine/_search?sort=price:asc", Reason.SORT_NOT_SCORE, id="sort"),
         pytest.param("/wine/_search?sort=_score,price", Reason.SORT_NOT_SCORE, id="sort, tie-breaker"),
@@ -196,9 +194,9 @@ def test_collapse_without_inner_hits_is_planned():
         pytest.param("/wine/_search?from=50", Reason.FROM_PAST_WINDOW, id="from"),
         pytest.param("/wine/_search?format=yaml", Reason.UNSUPPORTED_FORMAT, id="yaml"),
         pytest.param("/wine/_search?format=cbor", Reason.UNSUPPORTED_FORMAT, id="cbor"),
-        pytest.param("/wine/_search?filter_path=hits.total", Reason.UNSUPPORTED_FORMAT, id="filter_path"),
-        pytest.param("/wine/_search?source=%7B%7D", Reason.UNSUPPORTED_FORMAT, id="source"),
-        pytest.param("/wine/_search?_source=false", Reason.NO_SOURCE, id="_source"),
+        pytest.param(
+            "/wine/_search?source_content_type=application/yaml", Reason.UNSUPPORTED_FORMAT, id="source"
+        ),
         pytest.param("/wine/_search?q=", Reason.NO_QUERY_TEXT, id="an empty q overrules the body too"),
         pytest.param("/wine/_search?q=*", Reason.NO_QUERY_TEXT, id="q of all"),
         pytest.param("/wine/_search?size=", Reason.MALFORMED_BODY, id="empty size"),
@@ -207,7 +205,7 @@ def test_collapse_without_inner_hits_is_planned():
     ],
 )
 def test_a_target_unfit_for_reranking_is_skipped(target, reason):
-    assert plan(target=target) == Skip(reason)
+    assert plan(target=target).reason is reason
 
 
 @pytest.mark.parametrize(
@@ -217,13 +215,12 @@ def test_a_target_unfit_for_reranking_is_skipped(target, reason):
         {"accept": "application/vnd.elasticsearch+cbor;compatible-with=9"},
         {"content-type": "application/smile"},
         {"content-type": "application/x-www-form-urlencoded"},
-        {"content-type": "application/vnd.elasticsearch+x-ndjson;compatible-with=9"},
         {"accept": ""},
     ],
     ids=str,
 )
 def test_other_formats_are_skipped(headers):
-    assert plan(headers=headers) == Skip(Reason.UNSUPPORTED_FORMAT)
+    assert plan(headers=headers).reason is Reason.UNSUPPORTED_FORMAT
 
 
 def test_the_source_filter_in_the_target_overrules_the_bodys():

@@ -42,7 +42,7 @@ POLICIES = (
     ],
 )
 def test_the_first_policy_that_covers_every_part_is_found(target, expected):
-    assert find_policy(match_route("GET", target), POLICIES).name == expected
+    assert find_policy(match_route("GET", target).indices, POLICIES).name == expected
 
 
 @pytest.mark.parametrize(
@@ -50,7 +50,7 @@ def test_the_first_policy_that_covers_every_part_is_found(target, expected):
 )
 def test_a_search_that_no_policy_covers_has_none(target):
     policies = [*POLICIES[:-1], make_policy("underscore", "_*")]
-    assert find_policy(match_route("GET", target), policies) is None
+    assert find_policy(match_route("GET", target).indices, policies) is None
 
 
 def test_the_optional_options_have_defaults():
@@ -70,7 +70,16 @@ def test_the_optional_options_have_defaults():
         ("indices", ()),
         ("indices", ("",)),
         ("model", ""),
-        ("passage_fields", ()),
+        ("passage_fields", ("",)),
+        ("passage_template", "{}"),
+        ("passage_template", "no field"),
+        ("passage_template", "{title!r}"),
+        ("passage_sources", ("elsewhere",)),
+        ("mode", "perhaps"),
+        ("score_mode", "sum"),
+        ("weight", 1.5),
+        ("chunks", {"words": 10}),
+        ("chunks", {"words": 20, "overlap": 20}),
         ("window", 0),
         ("window", 10_001),
         ("deadline_ms", 0),
@@ -80,7 +89,7 @@ def test_the_optional_options_have_defaults():
     ],
 )
 def test_a_wrong_option_is_refused_by_name(option, value):
-    with pytest.raises(ValidationError, match=rf"(?m)^{option}(\.0)?$"):
+    with pytest.raises(ValidationError, match=rf"(?m)^{option}(\.\w+)?$"):
         Policy(**{**REQUIRED, option: value})
 
 

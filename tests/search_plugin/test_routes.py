@@ -5,6 +5,10 @@ import pytest
 from search_plugin import Route, RouteKind, match_route
 
 
+def path_of(target):
+    return target.partition("/_search")[0]
+
+
 @pytest.mark.parametrize(
     ("target", "indices"),
     [
@@ -34,7 +38,21 @@ from search_plugin import Route, RouteKind, match_route
 )
 @pytest.mark.parametrize("method", ["GET", "POST"])
 def test_a_search_is_matched_with_its_indices(method, target, indices):
-    assert match_route(method, target) == Route(RouteKind.SEARCH, indices)
+    assert match_route(method, target) == Route(RouteKind.SEARCH, indices, path_of(target))
+
+
+@pytest.mark.parametrize("prefix", ["", "/wine"])
+@pytest.mark.parametrize(
+    ("endpoint", "kind"),
+    [
+        ("/_search", RouteKind.SEARCH),
+        ("/_msearch", RouteKind.MULTI_SEARCH),
+        ("/_search/template", RouteKind.TEMPLATE),
+        ("/_msearch/template/", RouteKind.MULTI_TEMPLATE),
+    ],
+)
+def test_every_kind_of_search_is_told(prefix, endpoint, kind):
+    assert match_route("POST", prefix + endpoint).kind is kind
 
 
 @pytest.mark.parametrize(
@@ -43,8 +61,6 @@ def test_a_search_is_matched_with_its_indices(method, target, indices):
         pytest.param("PUT", "/wine/_search", id="method"),
         pytest.param("HEAD", "/wine/_search", id="head"),
         pytest.param("GET", "/", id="root"),
-        pytest.param("POST", "/_msearch", id="msearch"),
-        pytest.param("POST", "/wine/_search/template", id="template"),
         pytest.param("POST", "/_search/scroll", id="scroll"),
         pytest.param("POST", "/wine/_doc/_search", id="an id"),
         pytest.param("POST", "/wine/_search_shards", id="longer name"),
@@ -64,4 +80,6 @@ def test_other_requests_are_not_ours(method, target):
 
 def test_many_open_brackets_take_no_time():
     """A hostile index expression is split in linear time."""
-    assert match_route("GET", f"/{'<' * 100_000}/_search") == Route(RouteKind.SEARCH, ("<" * 100_000,))
+    assert match_route("GET", f"/{'<' * 100_000}/_search") == Route(
+        RouteKind.SEARCH, ("<" * 100_000,), "/" + "<" * 100_000
+    )

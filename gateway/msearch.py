@@ -1,0 +1,161 @@
+"""Knows multi-searches: each item a search of its own, one request to the cluster, all scores at once."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+
+from gateway.coding import UnreadableCodingError, decode
+from gateway.proxy import pass_back
+from gateway.rescoring import Page
+from gateway.search import SearchTools, header_values, with_text
+from gateway.story import Story
+from gateway.wire import Answer, ClientRequest
+from search_plugin import (
+    BadAsk,
+    FirstStage,
+    Item,
+    Plan,
+    Reason,
+    Responses,
+    Rewrite,
+    SearchRequest,
+    Skip,
+    UnreadableAnswer,
+    filter_answer,
+    join_items,
+    read_filter_path,
+    split_items,
+    strip_target,
+)
+
+Decision = Plan | Skip
+
+
+@dataclass(frozen=True)
+class MultiSearch:
+    """Answers a request that is several searches."""
+
+    tools: SearchTools
+
+    def answer(self, request: ClientRequest, indices: tuple[str, ...], story: Story) -> Answer:
+        """Each item's page as if it had been asked for alone.
+
+        Raises:
+            BadAsk: what one of the items asks of us is wrong; as with the engines, none is answered then.
+            ClusterUnreachable, RefusedRequest, UnreadableBody, ClientGone: as `proxy.forward`.
+        """
+        body = self.tools.read_body(request)
+        if isinstance(body, Skip):
+            return self.tools.leave_alone(request, body, story)
+        try:
+            items = split_items(body)
+            decisions = self._plan(request, items, indices, body)
+        except ValueError:
+            return self.tools.leave_alone(request, Skip(Reason.MALFORMED_BODY), story)
+        story.plans += [decision for decision in decisions if isinstance(decision, Plan)]
+        stripped = self._rewrite(request, items, [_stripped(decision) for decision in decisions])
+        if not story.plans:
+            return story.tell(self.tools.forward(request, stripped, story), *_skips(decisions))
+        enlarged = [d.enlarged if isinstance(d, Plan) else _stripped(d) for d in decisions]
+        with story.measure("cluster"):
+            answer = self.tools.send(request, self._rewrite(request, items, enlarged))
+            if answer.status not in (200, 400):
+                return story.tell(pass_back(answer), Skip(Reason.CLUSTER_REFUSED))
+            content = answer.read()
+        try:
+            if answer.status == 400:
+                raise UnreadableAnswer("refused")
+            responses = Responses.parse(decode(content, answer.header(b"content-encoding")))
+            if len(responses) != len(items):
+                raise UnreadableAnswer("not one answer an item")
+        except (UnreadableAnswer, UnreadableCodingError):
+            return story.tell(self.tools.forward(request, stripped, story), Skip(Reason.CLUSTER_REFUSED))
+        pages = self._rescore(request, items, decisions, responses, story)
+        with story.measure("merge"):
+            text = responses.join([page.text for page in pages])
+            filter_path = read_filter_path(request.target)
+            told = with_text(answer, filter_answer(text, filter_path) if filter_path else text)
+        return story.tell(told, *(page.outcome for page in pages))
+
+    def _plan(
+        self, request: ClientRequest, items: Sequence[Item], indices: tuple[str, ...], body: bytes
+    ) -> list[Decision]:
+        rules = self.tools.find_rules(body)
+        headers = header_values(request)
+        decisions = []
+        for number, item in enumerate(items):
+            named = item.read_indices(indices)
+            search = SearchRequest(named, request.target, headers, item.body, in_batch=True)
+            try:
+                decisions.append(self.tools.plan(search, rules))
+            except BadAsk as error:
+                raise error.inside(f"searches[{number}]") from None
+        return decisions
+
+    def _rewrite(self, request: ClientRequest, items: Sequence[Item], rewrites: Sequence[Rewrite]) -> Rewrite:
+        bodies = [rewrite.body for rewrite in rewrites]
+        target = strip_target(request.target)
+        if not any(bodies):
+            return Rewrite(target)
+        changed = [
+            item if body is None else replace(item, body=body)
+            for item, body in zip(items, bodies, strict=True)
+        ]
+        return Rewrite(target, join_items(changed))
+
+    def _rescore(
+        self,
+        request: ClientRequest,
+        items: Sequence[Item],
+        decisions: Sequence[Decision],
+        responses: Responses,
+        story: Story,
+    ) -> list[Page]:
+        pages = [
+            Page(text, decision if isinstance(decision, Skip) else Skip(Reason.CLUSTER_REFUSED))
+            for text, decision in zip(responses.texts(), decisions, strict=True)
+        ]
+        work: dict[int, tuple[Plan, FirstStage]] = {}
+        for i, decision in enumerate(decisions):
+            if isinstance(decision, Plan):
+                with suppress(UnreadableAnswer):
+                    work[i] = decision, FirstStage.parse(pages[i].text)
+        refused = [i for i, decision in enumerate(decisions) if isinstance(decision, Plan) and i not in work]
+        for i, page in self._ask_again(request, items, decisions, pages, refused, story).items():
+            pages[i] = page
+        for i, page in zip(work, self.tools.rescorer.rescore(list(work.values()), story), strict=True):
+            pages[i] = page
+        return pages
+
+    def _ask_again(
+        self,
+        request: ClientRequest,
+        items: Sequence[Item],
+        decisions: Sequence[Decision],
+        pages: Sequence[Page],
+        refused: Sequence[int],
+        story: Story,
+    ) -> dict[int, Page]:
+        """What the cluster refused, perhaps because of the window, once more as the client sent it."""
+        if not refused:
+            return {}
+        own = [items[i] for i in refused]
+        rewrite = self._rewrite(request, own, [_stripped(decisions[i]) for i in refused])
+        with story.measure("cluster"):
+            answer = self.tools.send(request, Rewrite(rewrite.target, rewrite.body or join_items(own)))
+            content = answer.read()
+        try:
+            texts = Responses.parse(decode(content, answer.header(b"content-encoding"))).texts()
+        except (UnreadableAnswer, UnreadableCodingError):
+            return {}
+        return {i: Page(text, pages[i].outcome) for i, text in zip(refused, texts, strict=False)}
+
+
+def _stripped(decision: Decision) -> Rewrite:
+    return decision.stripped or Rewrite("")
+
+
+def _skips(decisions: Sequence[Decision]) -> list[Skip]:
+    return [decision for decision in decisions if isinstance(decision, Skip)]

@@ -1,0 +1,139 @@
+"""Knows how first stages become pages; the only place that catches scoring failures."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from gateway.errors import ClientGone, error_body
+from gateway.scoring import Scorer, ScoringFailed
+from gateway.story import Outcome, Shadowed, Story, reason_of, status_of
+from search_plugin import (
+    FirstStage,
+    Passages,
+    Placed,
+    Plan,
+    Reason,
+    Skip,
+    combine_scores,
+    make_note,
+    merge,
+    place_hits,
+    read_passages,
+    restore,
+)
+from worker.contract import ScoreReply
+
+logger = logging.getLogger(__name__)
+
+_AT_ONCE = 16  # jobs of one multi-search that wait for scores at the same time
+_SHADOWS = 4  # searches that are scored for nobody at the same time
+
+
+class Page(NamedTuple):
+    """The text that answers one search, and why its order is still the cluster's.
+
+    ``is_error``: it is an error body, since the client wants no other order than the model's.
+    """
+
+    text: str
+    outcome: Outcome
+    is_error: bool = False
+
+
+@dataclass(frozen=True)
+class Rescorer:
+    """Gets scores for first stages and merges them; trouble with scores costs the client only the order."""
+
+    scorer: Scorer
+    _shadows: ThreadPoolExecutor = field(
+        default_factory=lambda: ThreadPoolExecutor(_SHADOWS, thread_name_prefix="shadow")
+    )
+
+    def rescore(self, work: Sequence[tuple[Plan, FirstStage]], story: Story) -> list[Page]:
+        """One page each; all wait for their scores at the same time."""
+        if len(work) < 2:
+            return [self._rescore_one(plan, first_stage, story) for plan, first_stage in work]
+        with story.measure("rerank"), ThreadPoolExecutor(min(len(work), _AT_ONCE)) as pool:
+            # each measures for itself: their times overlap
+            return list(
+                pool.map(lambda item: self._rescore_one(item[0], item[1], Story(story.arrived)), work)
+            )
+
+    def _rescore_one(self, plan: Plan, first_stage: FirstStage, story: Story) -> Page:
+        outcome: Outcome
+        try:
+            with story.measure("merge"):
+                passages = read_passages(plan, first_stage)
+            if isinstance(passages, Skip):
+                outcome = passages
+            elif plan.policy.mode == "shadow":
+                self._score_for_nobody(plan, first_stage, passages)
+                outcome = Shadowed()
+            else:
+                placed = self._place(plan, first_stage, passages, story)
+                return self._write(plan, first_stage, placed, None, story)
+        except ScoringFailed as failure:
+            outcome = failure
+        except ClientGone:  # nobody is there to take a page
+            raise
+        except Exception:  # whatever it is, the client has a page without it
+            logger.exception("score.failed")
+            outcome = ScoringFailed(Reason.BACKEND_ERROR)
+        return self._write(plan, first_stage, (), outcome, story)
+
+    def _write(
+        self, plan: Plan, first_stage: FirstStage, placed: Sequence[Placed], outcome: Outcome, story: Story
+    ) -> Page:
+        with story.measure("merge"):
+            note = make_note(
+                plan,
+                first_stage,
+                placed,
+                status=status_of(outcome),
+                reason=reason_of(outcome),
+                took_ms=story.passed_ms(),
+            )
+            if isinstance(outcome, ScoringFailed) and not plan.fails_open:
+                reason = f"[allow_rerank_failures] is false and there are no scores: {outcome.reason.value}"
+                error = error_body(500, "rerank_failed_exception", reason)  # not a status that clients retry
+                return Page(json.dumps(error), outcome, is_error=True)
+            if outcome is None:
+                return Page(merge(plan, first_stage, placed, note), None)
+            return Page(restore(plan, first_stage, note), outcome)
+
+    def _place(self, plan: Plan, first_stage: FirstStage, passages: Passages, story: Story) -> list[Placed]:
+        with story.measure("queue"):
+            reply = self._score(plan, passages, story)
+        story.split_queue(reply.model_ms)
+        with story.measure("merge"):
+            return place_hits(plan, first_stage, combine_scores(plan, passages, reply.scores or ()))
+
+    def _score(self, plan: Plan, passages: Passages, story: Story) -> ScoreReply:
+        deadline = story.arrived + plan.policy.deadline_ms / 1000
+        asked = (plan.policy.model, plan.query_text, passages.texts, deadline)
+        return self.scorer.score(*asked, client=story.client)
+
+    def _score_for_nobody(self, plan: Plan, first_stage: FirstStage, passages: Passages) -> None:
+        """Score in the background and log how far the order would have moved; none waits for it."""
+
+        def run() -> None:
+            story = Story()
+            try:
+                placed = self._place(plan, first_stage, passages, story)
+            except ScoringFailed as failure:
+                logger.info("shadow.failed policy=%s reason=%s", plan.policy.name, failure.reason.value)
+                return
+            page = range(plan.page_from, plan.page_from + plan.page_size)
+            moved = sum(place.hit != rank for rank, place in enumerate(placed) if rank in page)
+            logger.info(
+                "shadow.scored policy=%s model=%s took_ms=%.0f moved=%d of=%d",
+                *(plan.policy.name, plan.policy.model, story.passed_ms(), moved, min(len(page), len(placed))),
+            )
+
+        if self._shadows._work_queue.qsize() < _SHADOWS:  # the rest is only fewer samples
+            self._shadows.submit(run)

@@ -1,0 +1,84 @@
+"""Knows what is told of one search: status, reason and time by stage, in headers and in the answer."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+from gateway.hangup import ANYBODY, Client
+from gateway.scoring import ScoringFailed
+from gateway.wire import Answer
+from search_plugin import Plan, Reason, Skip
+
+
+class Shadowed:
+    """The scores are not to be shown."""
+
+    reason: Reason | None = None
+
+
+Outcome = Skip | ScoringFailed | Shadowed | None
+"""Why the order is still the cluster's; None if the scores are applied."""
+
+_STATUSES: dict[type[Skip] | type[ScoringFailed] | type[Shadowed] | type[None], str] = {
+    type(None): "applied",
+    Shadowed: "shadow",
+    ScoringFailed: "failed",
+    Skip: "skipped",
+}  # of several searches in one request the first of these is told
+
+
+def status_of(outcome: Outcome) -> str:
+    """The outcome in one word."""
+    return _STATUSES[type(outcome)]
+
+
+def reason_of(outcome: Outcome) -> Reason | None:
+    """Why the scores are not applied, if they should have been."""
+    return outcome.reason if outcome is not None else None
+
+
+@dataclass
+class Story:
+    """What is known of one request so far, for the headers that tell it."""
+
+    arrived: float = field(default_factory=time.monotonic)
+    plans: list[Plan] = field(default_factory=list)
+    stage_ms: dict[str, float] = field(default_factory=dict)
+    client: Client = ANYBODY
+
+    @contextmanager
+    def measure(self, stage: str) -> Iterator[None]:
+        """Add the time spent to the stage's."""
+        started = time.monotonic()
+        try:
+            yield
+        finally:
+            self.stage_ms[stage] = self.stage_ms.get(stage, 0.0) + (time.monotonic() - started) * 1000
+
+    def split_queue(self, model_ms: float) -> None:
+        """Of the wait for scores, the model's own time is told apart."""
+        self.stage_ms.update(queue=max(self.stage_ms["queue"] - model_ms, 0.0), model=model_ms)
+
+    def passed_ms(self) -> float:
+        """Milliseconds since the request arrived."""
+        return (time.monotonic() - self.arrived) * 1000
+
+    def tell(self, answer: Answer, *outcomes: Outcome) -> Answer:
+        """Put the headers on the answer, which comes back; of several searches each one's reason once."""
+        headers = answer.headers
+        found = {status_of(outcome) for outcome in outcomes}
+        headers["X-Rerank-Status"] = next(status for status in _STATUSES.values() if status in found)
+        _join(headers, "X-Rerank-Reason", [reason.value for o in outcomes if (reason := reason_of(o))])
+        _join(headers, "X-Rerank-Model", [plan.policy.model for plan in self.plans])
+        _join(headers, "X-Rerank-Window", [str(plan.policy.window) for plan in self.plans])
+        stages = (f"{stage};dur={spent_ms:.1f}" for stage, spent_ms in self.stage_ms.items())
+        headers.add("Server-Timing", ", ".join(stages))
+        return answer
+
+
+def _join(headers: object, name: str, values: Sequence[str]) -> None:
+    if values:
+        headers[name] = ", ".join(dict.fromkeys(values))  # type: ignore[index]

@@ -1,0 +1,93 @@
+"""The engines' ``filter_path``: which members of an answer the client wants, cut out of the raw text.
+
+Paths are parted by commas, names by dots; ``*`` stands for any characters of a name, ``**`` for any names; a
+path that begins with ``-`` leaves out. Arrays are looked through. What is left without a member is left out.
+"""
+
+import re
+from collections.abc import Sequence
+from fnmatch import fnmatchcase
+from typing import Any
+
+from search_plugin.raw_json import (
+    Node,
+    apply_edits,
+    drop_entries,
+    join_array,
+    scan_array,
+    scan_document,
+    scan_object,
+    scan_value,
+)
+
+Path = tuple[str, ...]
+
+_COMMA = re.compile(r",")
+_DOT = re.compile(r"(?<!\\)\.")
+
+
+def filter_answer(text: str, filter_path: str) -> str:
+    """Keep of a JSON answer what the parameter names.
+
+    Args:
+        text: an object.
+        filter_path: the parameter's value, decoded.
+    """
+    paths = [path.strip() for path in _COMMA.split(filter_path) if path.strip()]
+    for paths_of_a_kind, leaves_out in (
+        ([path for path in paths if not path.startswith("-")], False),
+        ([path[1:] for path in paths if path.startswith("-")], True),
+    ):
+        if paths_of_a_kind:
+            split = [tuple(name.replace("\\.", ".") for name in _DOT.split(path)) for path in paths_of_a_kind]
+            node = scan_document(text, scan_value)
+            text = _filter_object(text, node.start, split, leaves_out) or "{}"
+    return text
+
+
+def _filter_object(text: str, start: int, paths: Sequence[Path], leaves_out: bool) -> str | None:
+    members, end = scan_object(text, start)
+    if not members:
+        return None if not leaves_out else text[start:end]
+    edits = []
+    dropped = []
+    for name, node in members.items():
+        kept = _filter_member(text, name, node, paths, leaves_out)
+        if kept is None:
+            dropped.append(name)
+        elif kept != text[node.start : node.end]:
+            edits.append((node.start, node.end, kept))
+    if len(dropped) == len(members):
+        return None
+    return apply_edits(text, start, end, [*edits, *drop_entries(members, dropped)])
+
+
+def _filter_member(
+    text: str, name: str, node: Node[Any], paths: Sequence[Path], leaves_out: bool
+) -> str | None:
+    rests = [rest for path in paths for rest in _step(path, name)]
+    raw = text[node.start : node.end]
+    if () in rests:
+        return None if leaves_out else raw
+    if not rests:
+        return raw if leaves_out else None
+    return _filter_value(text, node, rests, leaves_out)
+
+
+def _filter_value(text: str, node: Node[Any], paths: Sequence[Path], leaves_out: bool) -> str | None:
+    if isinstance(node.value, dict):
+        return _filter_object(text, node.start, paths, leaves_out)
+    if isinstance(node.value, list):
+        elements, end = scan_array(text, node.start, scan_value)
+        filtered = (_filter_value(text, element, paths, leaves_out) for element in elements)
+        kept = [element for element in filtered if element is not None]
+        return join_array(text, node.start, end, elements, kept) if kept else None
+    return text[node.start : node.end] if leaves_out else None
+
+
+def _step(path: Path, name: str) -> list[Path]:
+    """What remains of a path behind one name; none if it does not match, an empty one if it ends there."""
+    head, rest = path[0], path[1:]
+    if head == "**":
+        return [path, *([()] if not rest else _step(rest, name))]
+    return [rest] if fnmatchcase(name, head.replace("[", "[[]").replace("?", "[?]")) else []
