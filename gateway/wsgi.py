@@ -11,7 +11,8 @@ import json
 import logging
 import select
 import ssl
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from http.client import responses
 from threading import BoundedSemaphore
 from typing import TYPE_CHECKING, Any
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 LINGER_MS = 20
 """How long a thread waits for its client's next request before the connection goes back to the poller."""
 
@@ -126,14 +128,24 @@ class BodyReader:
 
     Args:
         body: the server's; where it stands and whether it failed is still for the server to know.
+        allow: tells a client that waits for it to send the body; called before the first read.
     """
 
-    def __init__(self, body: Body) -> None:
+    def __init__(self, body: Body, allow: Callable[[], None] | None) -> None:
         self._body = body
+        self._allow = allow
+
+    @property
+    def is_awaited(self) -> bool:
+        """The client was not told to send it: what it sends next may be the body or another request."""
+        return self._allow is not None
 
     def read(self, size: int, /) -> bytes:
         """The next piece, of any length up to ``size`` or a chunk's; none at the end."""
         reader = self._body.reader
+        if self._allow is not None:
+            allow, self._allow = self._allow, None
+            allow()
         try:
             return _read_chunk(reader) if isinstance(reader, ChunkedReader) else _read_length(reader, size)
         except Exception:
@@ -184,6 +196,11 @@ class TransparentWorker(ThreadWorker):  # type: ignore[misc]
             pass
         return outcome
 
+    def handle_request(self, req: Any, conn: TConn) -> Any:
+        """See `ThreadWorker`; the client is told to continue when its body is wanted, and not before."""
+        req.expects_continue, req._expected_100_continue = req._expected_100_continue, False
+        return super().handle_request(req, conn)
+
     def handle_error(self, req: Any, client: Any, addr: Any, exc: Exception) -> None:
         """Answer a request that never reached the application, or that the application could not answer."""
         status, kind = next(row for known, row in REFUSALS.items() if isinstance(exc, known))
@@ -211,20 +228,27 @@ class TransparentWorker(ThreadWorker):  # type: ignore[misc]
         try:
             poll = select.poll()
             poll.register(conn.sock, select.POLLIN)
-            return bool(poll.poll(LINGER_MS))
+            return bool(_count_decrypted(conn) or poll.poll(LINGER_MS))
         finally:
             self._lingering.release()
+
+
+def _count_decrypted(conn: TConn) -> int:
+    """Bytes of a next request that TLS has taken from the socket, where no poll sees them."""
+    return conn.sock.pending() if isinstance(conn.sock, ssl.SSLSocket) else 0
 
 
 def _with_client(app: WSGIApplication, watcher: Watcher) -> WSGIApplication:
     def call(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         response: Any = start_response.__self__  # type: ignore[attr-defined]  # gunicorn's, which has the request
         environ[RAW_HEADERS] = response.req.headers
-        environ["wsgi.input"] = BodyReader(environ["wsgi.input"])
+        expects = getattr(response.req, "expects_continue", False)
+        allow = partial(response.sock.sendall, CONTINUE) if expects else None
+        environ["wsgi.input"] = reader = BodyReader(environ["wsgi.input"], allow)
         environ[CLIENT] = client = Client(response.sock, watcher)
         body = app(environ, start_response)
-        if client.is_gone:
-            response.force_close()  # what it may have sent after this request is nobody's any more
+        if client.is_gone or reader.is_awaited:
+            response.force_close()  # what comes next is nobody's, or no one knows whether it is a request
         return _break_off(body, response)
 
     return call
@@ -248,6 +272,8 @@ def _break_off(body: Iterable[bytes], response: Any) -> Iterator[bytes]:
 def _gunicorn_settings(settings: GatewaySettings) -> dict[str, Any]:
     return {
         "bind": settings.bind,
+        "certfile": settings.tls_cert and str(settings.tls_cert),
+        "keyfile": settings.tls_key and str(settings.tls_key),
         "workers": settings.workers,
         "threads": settings.threads,
         "worker_class": TransparentWorker,
