@@ -14,7 +14,6 @@ import ssl
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from http.client import responses
-from threading import BoundedSemaphore
 from typing import TYPE_CHECKING, Any
 
 from flask import Flask
@@ -177,12 +176,8 @@ class TransparentWorker(ThreadWorker):  # type: ignore[misc]
     """gunicorn's threaded worker; the application gets the header list whole and adds all headers itself.
 
     A thread that has answered stays with its connection for a moment, so that a client who asks again at once
-    is not handed from thread to thread; at most half of the threads do, and none while others wait.
+    is not handed from thread to thread. It does while less than half of the threads are taken.
     """
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self._lingering = BoundedSemaphore(max(self.cfg.threads // 2, 1))
 
     def load_wsgi(self) -> None:
         """See `gunicorn.workers.base.Worker`."""
@@ -219,18 +214,22 @@ class TransparentWorker(ThreadWorker):  # type: ignore[misc]
         except OSError as error:
             self.log.debug("the refusal was not read: %s", error)
 
+    def _keepalive_after(self, conn: TConn, keepalive: bool) -> bool:
+        reader = conn.parser.mesg.body.reader
+        if isinstance(reader, LengthReader) and reader.length == 0:
+            return keepalive  # nothing to be read, so no time limit to be set and taken back
+        return bool(super()._keepalive_after(conn, keepalive))
+
     def _has_next_request(self, conn: TConn) -> bool:
-        """Wait for it; not while other connections wait for a thread."""
-        if conn.parser.unreader.buf.getvalue():
+        """Wait for it, as long as there is a thread for everybody."""
+        if conn.parser.unreader.buf.getvalue() or _count_decrypted(conn):
             return True
-        if not (self.alive and self.tpool._work_queue.empty() and self._lingering.acquire(blocking=False)):
+        with_threads = self.nr_conns - len(self.keepalived_conns) - len(self.pending_conns)
+        if not self.alive or with_threads > self.cfg.threads // 2:
             return False
-        try:
-            poll = select.poll()
-            poll.register(conn.sock, select.POLLIN)
-            return bool(_count_decrypted(conn) or poll.poll(LINGER_MS))
-        finally:
-            self._lingering.release()
+        poll = select.poll()
+        poll.register(conn.sock, select.POLLIN)
+        return bool(poll.poll(LINGER_MS))
 
 
 def _count_decrypted(conn: TConn) -> int:
