@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from gateway.cluster import open_cluster
 from gateway.errors import ConfigurationError
 from gateway.settings import read_config, read_settings
+from gateway.tls import check_cert
 from gateway.wsgi import serve
 
 
@@ -18,6 +19,8 @@ def main(argv: Sequence[str]) -> int:
         # here and not only in the server's processes: a mistake stops the start
         read_config(settings.config)
         open_cluster(settings, idle_connections=1).close()
+        if settings.tls_cert:
+            check_cert(settings.tls_cert, settings.tls_key)
     except ConfigurationError as error:
         print(f"gateway: {error}", file=sys.stderr)
         return 2

@@ -97,12 +97,12 @@ class Watcher:
 
     def _look(self, watches: list[_Watch]) -> None:
         poll = select.poll()
-        by_descriptor = {watch.descriptor: watch for watch in watches}
-        for descriptor in by_descriptor:
-            poll.register(descriptor, select.POLLRDHUP)
-        for descriptor, seen in poll.poll(0):
-            if seen & _LEFT:
-                by_descriptor[descriptor].fire()
+        for watch in watches:
+            poll.register(watch.descriptor, select.POLLRDHUP)
+        left = {descriptor for descriptor, seen in poll.poll(0) if seen & _LEFT}
+        for watch in watches:
+            if watch.descriptor in left:
+                watch.fire()
 
 
 class _Watch:

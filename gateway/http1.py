@@ -21,8 +21,12 @@ from gateway.errors import ClusterUnreachable, RefusedRequest
 from gateway.hangup import ANYBODY, Callback, Client
 from gateway.wire import Header
 
-READ_BYTES = 64 * 1024
+FIRST_READ_BYTES = 64 * 1024
+"""A head and most answers fit; a larger buffer would cost every answer the mapping of its memory."""
+READ_BYTES = 256 * 1024
 HEAD_LIMIT_BYTES = 1024 * 1024
+CONTINUE_MS = 1000
+"""A server that knows nothing of ``Expect: 100-continue`` is sent the body after so long."""
 IDLE_S = 60.0
 """A connection that was idle for longer is not used again: something between may have forgotten it."""
 
@@ -117,20 +121,27 @@ class Pool:
 
         Args:
             headers: all of them, framing included.
-            body: sent as it is, or in chunks if ``headers`` say so.
+            body: sent as it is, or in chunks if ``headers`` say so. Where its client awaits leave
+                to send it (`wire.BodyStream`), the server is asked first.
 
         Raises:
             ClusterUnreachable: it broke before the head was there; `StaleConnection` if it was a kept one.
             RefusedRequest: the request cannot be written as one correct request.
             ClientGone: the client did not wait.
         """
+        awaits_continue = getattr(body, "awaits_continue", False)
+        if awaits_continue:
+            headers = [*headers, (b"Expect", b"100-continue")]
         head = write_head(method, target, headers)
         is_chunked = any(name.lower() == b"transfer-encoding" for name, _ in headers)
         reader = _Reader(is_head=method == "HEAD")
         connection = self._take()
         forget_client = _nothing
         try:
-            if not connection.send(head, body, is_chunked):
+            if awaits_continue:
+                connection.ask(head, reader)
+                head = b""
+            if reader.has_head or not connection.send(head, body, is_chunked):
                 reader.spoil()
             forget_client = client.when_gone(connection.abort)
             while not reader.has_head:
@@ -140,6 +151,7 @@ class Pool:
             connection.close()
             client.expect()
             if isinstance(error, ClusterUnreachable) and not (connection.is_new or reader.has_begun):
+                self._close_idle()  # the server is going away: the others are no better
                 raise StaleConnection(str(error)) from error
             raise
         return Response(reader, connection, self, client, forget_client)
@@ -156,6 +168,9 @@ class Pool:
     def close(self) -> None:
         """Close what is idle now, and later what is still in use."""
         self._is_closed = True
+        self._close_idle()
+
+    def _close_idle(self) -> None:
         with suppress(IndexError):
             while True:
                 self._idle.pop().close()
@@ -200,6 +215,12 @@ class Connection:
                 return False
         return True
 
+    def ask(self, head: bytes, reader: _Reader) -> None:
+        """Send a head alone and wait for leave to send the body, an answer instead, or long enough."""
+        self.send(head, b"", is_chunked=False)
+        while not (reader.may_continue or reader.has_head) and self._poll.poll(CONTINUE_MS):
+            self.receive(reader)
+
     def receive(self, reader: _Reader) -> None:
         """Read what has come of an answer, at least one byte.
 
@@ -207,7 +228,7 @@ class Connection:
             ClusterUnreachable: the connection broke before the end, or what came is not HTTP.
         """
         try:
-            received = self._socket.recv(READ_BYTES)
+            received = self._socket.recv(READ_BYTES if reader.has_head else FIRST_READ_BYTES)
         except OSError as error:
             raise _translate(error) from error
         reader.feed(received)
@@ -285,6 +306,7 @@ class _Reader:
         self._is_persistent = False
         self.has_begun = False
         self.has_head = False
+        self.may_continue = False
         self.is_complete = False
         self.status = 0
         self.reason = b""
@@ -345,6 +367,7 @@ class _Reader:
             self.headers.append((name, value))
 
     def on_headers_complete(self) -> None:
+        self.may_continue = self.may_continue or self._parser.get_status_code() == 100
         if self.has_head or self._parser.get_status_code() < 200:
             return
         codings = [value.lower() for name, value in self.headers if name.lower() == b"transfer-encoding"]

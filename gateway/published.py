@@ -41,7 +41,7 @@ def answer_nodes_info(cluster: Cluster, request: ClientRequest, address: str) ->
     headers = [(name, value) for name, value in request.headers if name.lower() != b"accept-encoding"]
     if accepts_gzip(request.header(b"accept-encoding")):
         headers.append((b"Accept-Encoding", b"gzip"))  # the one coding that is undone here
-    received = cluster.send(request.method, request.target, headers, request.body)
+    received = cluster.send(request.method, request.target, headers, request.body, client=request.client)
     body, coding = received.read(), received.header(b"content-encoding")
     with suppress(ValueError, RecursionError, UnreadableCodingError):
         told = decode(body, coding)

@@ -60,9 +60,9 @@ class Rescorer:
             return [self._rescore_one(plan, first_stage, story) for plan, first_stage in work]
         with story.measure("rerank"), ThreadPoolExecutor(min(len(work), _AT_ONCE)) as pool:
             # each measures for itself: their times overlap
-            return list(
-                pool.map(lambda item: self._rescore_one(item[0], item[1], Story(story.arrived)), work)
-            )
+            plans, first_stages = zip(*work, strict=True)
+            stories = [Story(story.arrived, client=story.client) for _ in work]
+            return list(pool.map(self._rescore_one, plans, first_stages, stories))
 
     def _rescore_one(self, plan: Plan, first_stage: FirstStage, story: Story) -> Page:
         outcome: Outcome

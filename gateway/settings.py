@@ -8,9 +8,9 @@ import tomllib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 
-from pydantic import AfterValidator, Field, PositiveInt, RedisDsn, ValidationError
+from pydantic import AfterValidator, Field, PositiveInt, RedisDsn, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
 from gateway.cluster_settings import ClusterSettings, name_flag
@@ -51,6 +51,14 @@ class GatewaySettings(ClusterSettings, BaseSettings):
     bind: Annotated[str, AfterValidator(_check_bind)] = Field(
         "127.0.0.1:9201", description="Where clients reach the gateway, host:port."
     )
+    tls_cert: Path | None = Field(
+        None,
+        description="PEM file of the certificate that clients are shown, with those between it and its "
+        "authority; clients then come by https only. Read for each connection: it may be renewed.",
+    )
+    tls_key: Path | None = Field(
+        None, description="PEM file of its key, without password; not needed if the certificate's holds it."
+    )
     publish_address: Annotated[str, AfterValidator(_check_bind)] | None = Field(
         None,
         description="Where clients find the gateway, host:port: told to those that sniff, which would leave "
@@ -72,6 +80,12 @@ class GatewaySettings(ClusterSettings, BaseSettings):
         32, description="Requests that one process serves at a time; more wait their turn."
     )
     workers: PositiveInt = Field(1, description="Processes; one uses one processor core.")
+
+    @model_validator(mode="after")
+    def _check_tls(self) -> Self:
+        if self.tls_key is not None and self.tls_cert is None:
+            raise ValueError("--tls-key needs --tls-cert")
+        return self
 
 
 def read_settings(argv: Sequence[str]) -> GatewaySettings:

@@ -1,4 +1,4 @@
-"""Knows whom to trust on TLS connections to the cluster, and what to show of ourselves."""
+"""Knows TLS: whom to trust on connections to the cluster, and what to show of ourselves on both sides."""
 
 from __future__ import annotations
 
@@ -43,11 +43,24 @@ def make_tls(
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         context.load_default_certs()
     if client_cert is not None:
-        try:
-            context.load_cert_chain(client_cert, client_key, password=_refuse_password)
-        except (OSError, ValueError) as error:
-            raise ConfigurationError(f"--cluster-client-cert: {client_cert}: {error}") from error
+        _load_cert(context, "--cluster-client-cert", client_cert, client_key)
     return context
+
+
+def check_cert(cert: Path, key: Path | None) -> None:
+    """Can clients be shown this certificate?
+
+    Raises:
+        ConfigurationError: a file is missing or no PEM file of its kind, or the key is another one's.
+    """
+    _load_cert(ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), "--tls-cert", cert, key)
+
+
+def _load_cert(context: ssl.SSLContext, option: str, cert: Path, key: Path | None) -> None:
+    try:
+        context.load_cert_chain(cert, key, password=_refuse_password)
+    except (OSError, ValueError) as error:
+        raise ConfigurationError(f"{option}: {cert}: {error}") from error
 
 
 class _PinnedContext(ssl.SSLContext):

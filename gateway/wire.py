@@ -31,7 +31,7 @@ RAW_HEADERS = "rerank.raw_headers"
 CLIENT = "rerank.client"
 """Environ key of the `gateway.hangup.Client` that waits for the answer."""
 
-CHUNK_BYTES = 64 * 1024
+CHUNK_BYTES = 256 * 1024
 
 HOP_BY_HOP = frozenset(
     b"connection keep-alive proxy-authenticate proxy-authorization proxy-connection te trailer "
@@ -122,14 +122,16 @@ def read_request(environ: WSGIEnvironment) -> ClientRequest:
         raise RefusedRequest("CONNECT is not supported")
     headers = _read_headers(environ)
     names = {name.lower(): value for name, value in headers}
+    awaits_continue = names.get(b"expect", b"").lower() == b"100-continue"
     body: bytes | Iterable[bytes] = b""
     if b"transfer-encoding" in names:
         if names[b"transfer-encoding"].lower() != b"chunked":
             raise RefusedRequest("no other transfer coding than chunked is undone here")
-        body = _stream(environ["wsgi.input"], None)
+        body = BodyStream(environ["wsgi.input"], None, awaits_continue=awaits_continue)
     elif int(names.get(b"content-length", b"0")) > 0:
-        body = _stream(environ["wsgi.input"], int(names[b"content-length"]))
-    # Host is the cluster's to name; the server has answered `Expect: 100-continue` itself
+        length = int(names[b"content-length"])
+        body = BodyStream(environ["wsgi.input"], length, awaits_continue=awaits_continue)
+    # Host is the cluster's to name, and Expect is written again where its answer is waited for
     kept = [(name, value) for name, value in end_to_end(headers) if name.lower() not in (b"host", b"expect")]
     client = environ.get(CLIENT, ANYBODY)
     return ClientRequest(environ["REQUEST_METHOD"], read_target(environ), kept, body, client)
@@ -174,21 +176,35 @@ def _header_items(environ: WSGIEnvironment) -> Iterator[tuple[str, Any]]:
             yield key, value
 
 
-def _stream(body: Readable, length: int | None) -> Iterator[bytes]:
-    """The body in chunks; ``length`` is None where its end is marked by chunked coding.
+class BodyStream:
+    """A request's body that is still to come, in pieces; it can be read once.
 
-    Raises:
-        UnreadableBody: it ended early, or its chunks are malformed.
+    Args:
+        length: None where the end is marked by chunked coding.
+        awaits_continue: the client sends nothing before it is told to (``Expect: 100-continue``); reading
+            tells it. An answer that is there before need not be preceded by the body at all.
     """
-    received = 0
-    while length is None or received < length:
-        try:
-            chunk = body.read(CHUNK_BYTES)
-        except Exception as error:  # each server has errors of its own for this
-            raise UnreadableBody(f"the request body cannot be read: {type(error).__name__}") from error
-        if not chunk:
-            break
-        received += len(chunk)
-        yield chunk
-    if length is not None and received < length:
-        raise UnreadableBody(f"the request body ended after {received} of {length} bytes")
+
+    def __init__(self, body: Readable, length: int | None, *, awaits_continue: bool = False) -> None:
+        self._body = body
+        self._length = length
+        self.awaits_continue = awaits_continue
+
+    def __iter__(self) -> Iterator[bytes]:
+        """The pieces.
+
+        Raises:
+            UnreadableBody: it ended early, or its chunks are malformed.
+        """
+        received, length = 0, self._length
+        while length is None or received < length:
+            try:
+                piece = self._body.read(CHUNK_BYTES)
+            except Exception as error:  # each server has errors of its own for this
+                raise UnreadableBody(f"the request body cannot be read: {type(error).__name__}") from error
+            if not piece:
+                break
+            received += len(piece)
+            yield piece
+        if length is not None and received < length:
+            raise UnreadableBody(f"the request body ended after {received} of {length} bytes")

@@ -11,9 +11,9 @@ import json
 import logging
 import select
 import ssl
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from http.client import responses
-from threading import BoundedSemaphore
 from typing import TYPE_CHECKING, Any
 
 from flask import Flask
@@ -21,6 +21,7 @@ from gunicorn import util
 from gunicorn.app.base import BaseApplication
 from gunicorn.http import errors as http_errors
 from gunicorn.http import wsgi
+from gunicorn.http.body import Body, ChunkedReader, LengthReader
 from gunicorn.workers.gthread import TConn, ThreadWorker
 
 from gateway.app import create_app
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 LINGER_MS = 20
 """How long a thread waits for its client's next request before the connection goes back to the poller."""
 
@@ -120,16 +122,62 @@ class TransparentResponse(wsgi.Response):  # type: ignore[misc]
         self.sock.sendall(framed)
 
 
+class BodyReader:
+    """A request's body in pieces as they come: the server's own reader copies each byte several times.
+
+    Args:
+        body: the server's; where it stands and whether it failed is still for the server to know.
+        allow: tells a client that waits for it to send the body; called before the first read.
+    """
+
+    def __init__(self, body: Body, allow: Callable[[], None] | None) -> None:
+        self._body = body
+        self._allow = allow
+
+    @property
+    def is_awaited(self) -> bool:
+        """The client was not told to send it: what it sends next may be the body or another request."""
+        return self._allow is not None
+
+    def read(self, size: int, /) -> bytes:
+        """The next piece, of any length up to ``size`` or a chunk's; none at the end."""
+        reader = self._body.reader
+        if self._allow is not None:
+            allow, self._allow = self._allow, None
+            allow()
+        try:
+            return _read_chunk(reader) if isinstance(reader, ChunkedReader) else _read_length(reader, size)
+        except Exception:
+            self._body.failed = True
+            raise
+
+
+def _read_length(reader: LengthReader, size: int) -> bytes:
+    wanted = min(reader.length, size)
+    if wanted == 0:
+        return b""
+    piece: bytes = reader.unreader.read(None, read_ahead=wanted)
+    if len(piece) > wanted:  # it was read before, with the head
+        reader.unreader.unread(piece[wanted:])
+        piece = piece[:wanted]
+    reader.length -= len(piece)
+    return piece
+
+
+def _read_chunk(reader: ChunkedReader) -> bytes:
+    for piece in reader.parser or ():
+        if piece:
+            return bytes(piece)
+    reader.parser = None
+    return b""
+
+
 class TransparentWorker(ThreadWorker):  # type: ignore[misc]
     """gunicorn's threaded worker; the application gets the header list whole and adds all headers itself.
 
     A thread that has answered stays with its connection for a moment, so that a client who asks again at once
-    is not handed from thread to thread; at most half of the threads do, and none while others wait.
+    is not handed from thread to thread. It does while less than half of the threads are taken.
     """
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self._lingering = BoundedSemaphore(max(self.cfg.threads // 2, 1))
 
     def load_wsgi(self) -> None:
         """See `gunicorn.workers.base.Worker`."""
@@ -142,6 +190,11 @@ class TransparentWorker(ThreadWorker):  # type: ignore[misc]
         while (outcome := super().handle(conn)) is True and self._has_next_request(conn):
             pass
         return outcome
+
+    def handle_request(self, req: Any, conn: TConn) -> Any:
+        """See `ThreadWorker`; the client is told to continue when its body is wanted, and not before."""
+        req.expects_continue, req._expected_100_continue = req._expected_100_continue, False
+        return super().handle_request(req, conn)
 
     def handle_error(self, req: Any, client: Any, addr: Any, exc: Exception) -> None:
         """Answer a request that never reached the application, or that the application could not answer."""
@@ -161,28 +214,40 @@ class TransparentWorker(ThreadWorker):  # type: ignore[misc]
         except OSError as error:
             self.log.debug("the refusal was not read: %s", error)
 
+    def _keepalive_after(self, conn: TConn, keepalive: bool) -> bool:
+        reader = conn.parser.mesg.body.reader
+        if isinstance(reader, LengthReader) and reader.length == 0:
+            return keepalive  # nothing to be read, so no time limit to be set and taken back
+        return bool(super()._keepalive_after(conn, keepalive))
+
     def _has_next_request(self, conn: TConn) -> bool:
-        """Wait for it; not while other connections wait for a thread."""
-        if conn.parser.unreader.buf.getvalue():
+        """Wait for it, as long as there is a thread for everybody."""
+        if conn.parser.unreader.buf.getvalue() or _count_decrypted(conn):
             return True
-        if not (self.alive and self.tpool._work_queue.empty() and self._lingering.acquire(blocking=False)):
+        with_threads = self.nr_conns - len(self.keepalived_conns) - len(self.pending_conns)
+        if not self.alive or with_threads > self.cfg.threads // 2:
             return False
-        try:
-            poll = select.poll()
-            poll.register(conn.sock, select.POLLIN)
-            return bool(poll.poll(LINGER_MS))
-        finally:
-            self._lingering.release()
+        poll = select.poll()
+        poll.register(conn.sock, select.POLLIN)
+        return bool(poll.poll(LINGER_MS))
+
+
+def _count_decrypted(conn: TConn) -> int:
+    """Bytes of a next request that TLS has taken from the socket, where no poll sees them."""
+    return conn.sock.pending() if isinstance(conn.sock, ssl.SSLSocket) else 0
 
 
 def _with_client(app: WSGIApplication, watcher: Watcher) -> WSGIApplication:
     def call(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         response: Any = start_response.__self__  # type: ignore[attr-defined]  # gunicorn's, which has the request
         environ[RAW_HEADERS] = response.req.headers
+        expects = getattr(response.req, "expects_continue", False)
+        allow = partial(response.sock.sendall, CONTINUE) if expects else None
+        environ["wsgi.input"] = reader = BodyReader(environ["wsgi.input"], allow)
         environ[CLIENT] = client = Client(response.sock, watcher)
         body = app(environ, start_response)
-        if client.is_gone:
-            response.force_close()  # what it may have sent after this request is nobody's any more
+        if client.is_gone or reader.is_awaited:
+            response.force_close()  # what comes next is nobody's, or no one knows whether it is a request
         return _break_off(body, response)
 
     return call
@@ -206,6 +271,8 @@ def _break_off(body: Iterable[bytes], response: Any) -> Iterator[bytes]:
 def _gunicorn_settings(settings: GatewaySettings) -> dict[str, Any]:
     return {
         "bind": settings.bind,
+        "certfile": settings.tls_cert and str(settings.tls_cert),
+        "keyfile": settings.tls_key and str(settings.tls_key),
         "workers": settings.workers,
         "threads": settings.threads,
         "worker_class": TransparentWorker,

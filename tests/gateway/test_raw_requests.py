@@ -113,7 +113,11 @@ PASSED = [
     case("tabs around the coding", post(b"Transfer-Encoding:\tchunked\t", body=ABC), post(CHUNKED, body=ABC)),
     case("chunk extensions", post(CHUNKED, body=b"3;a=b\r\nabc\r\n0;c\r\n\r\n"), post(CHUNKED, body=ABC)),
     case("trailers", post(CHUNKED, body=b"3\r\nabc\r\n0\r\nX: 1\r\n\r\n"), post(CHUNKED, body=ABC)),
-    case("small chunks", post(CHUNKED, body=b"1\r\na\r\n2\r\nbc\r\n0\r\n\r\n"), post(CHUNKED, body=ABC)),
+    case(
+        "small chunks",
+        post(CHUNKED, body=b"1\r\na\r\n02\r\nbc\r\n00\r\n\r\n"),
+        post(CHUNKED, body=b"1\r\na\r\n2\r\nbc\r\n0\r\n\r\n"),
+    ),
     case("no chunk but the last", post(CHUNKED, body=b"0\r\n\r\n"), post(CHUNKED, body=b"0\r\n\r\n")),
     case(
         "a name that is not the coding's",

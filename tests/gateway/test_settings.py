@@ -120,6 +120,7 @@ def test_several_nodes_are_separated_by_commas(monkeypatch):
         ),
         pytest.param(["--cluster-aws-service", "s3"], "--cluster-aws-service", id="another service of AWS"),
         pytest.param(["--publish-address", "gateway"], "--publish-address", id="published without port"),
+        pytest.param(["--tls-key", "key.pem"], "--tls-key needs --tls-cert", id="a key for clients alone"),
         pytest.param(["--bind", "9201"], "--bind", id="no host"),
         pytest.param(["--threads", "0"], "--threads", id="no threads"),
         pytest.param(["--redis-url", "http://r"], "--redis-url", id="not Redis"),
@@ -186,6 +187,8 @@ def test_what_kubernetes_tells_of_a_service_of_our_name_is_no_option(monkeypatch
         pytest.param(["--config", "nowhere.toml"], id="no file"),
         pytest.param(["--cluster-url", "nonsense"], id="wrong option"),
         pytest.param(["--config", os.devnull, *TLS_URL, "--cluster-ca", "none.pem"], id="no authority"),
+        pytest.param(["--config", os.devnull, "--tls-cert", "none.pem"], id="no certificate for clients"),
+        pytest.param(["--config", os.devnull, "--tls-cert", os.devnull], id="an empty certificate"),
         pytest.param(["--nonsense"], id="unknown option"),
     ],
 )
