@@ -78,7 +78,7 @@ def read_filter_path(target: str) -> str:
 
 def ask_for_all(target: str) -> str:
     """Put all in the place of a ``filter_path``: the engines print a filtered answer in another way."""
-    is_filtered = "filter_path" in read_parameters(target)
+    is_filtered = bool(read_filter_path(target).strip(", "))
     return set_parameters(target, {"filter_path": "*"}) if is_filtered else target
 
 

@@ -94,6 +94,14 @@ def test_filter_path_is_for_the_answer_and_all_is_asked_for():
     assert planned.filter_path == "hits.hits._id"
 
 
+@pytest.mark.parametrize("empty", ["", ",", "%20,"])
+def test_an_empty_filter_path_is_none(empty):
+    assert (
+        plan({}, f"filter_path={empty}").enlarged.target
+        == f"/wine/_search?filter_path={empty}&from=0&size=50"
+    )
+
+
 def test_a_body_in_the_url_is_planned_and_rewritten_there():
     source = quote(json.dumps({**QUERY, "_source": False, "ext": {"rerank": {}}}))
     planned = plan_request(b"", f"/wine/_search?source={source}&x", policies=[POLICY], method="GET")
