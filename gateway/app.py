@@ -17,9 +17,9 @@ from gateway.proxy import forward
 from gateway.published import answer_nodes_info, is_nodes_info
 from gateway.rescoring import Rescorer
 from gateway.scoring import QueueScorer, Scorer
-from gateway.search import SearchTools
 from gateway.searches import Searches, is_explain
 from gateway.settings import GatewaySettings
+from gateway.tools import SearchTools
 from gateway.wire import Answer, ClientRequest, json_answer, read_request, read_target
 from search_plugin import match_route
 

@@ -90,8 +90,9 @@ class Cluster:
         """Send one request to the next node and wait for the head of the answer.
 
         A node that cannot be connected to has seen nothing of the request: another one gets it, each node at
-        most once. If a node got the request and gave no answer, a request that changes nothing is sent once
-        more, unless the only node there is broke a new connection: the request itself may be why.
+        most once. If a node got the request and gave no answer, a request that changes nothing is sent
+        again: as long as it was a kept connection, and once more after a new one broke, unless that was the
+        only node's: the request itself may be why.
 
         Args:
             headers: end-to-end headers; Host is put in front. A stream without Content-Length goes chunked.
@@ -111,8 +112,9 @@ class Cluster:
             request = self._credentials.authorize(request)
         may_replay = isinstance(request.body, bytes) and (is_read or method in SAFE_METHODS)
         untried = len(self._nodes)
+        silent: Node | None = None  # has got the request on a new connection and given no answer
         while True:
-            node = self._pool.pick()
+            node = self._pool.pick(avoid=silent)
             try:
                 answer = node.send(*request, client=client)
             except ConnectFailed:
@@ -121,9 +123,12 @@ class Cluster:
                 if untried <= 0:
                     raise
             except AnswerMissing as error:
-                if not (may_replay and (error.was_kept or len(self._nodes) > 1)):
+                if not may_replay:
                     raise
-                may_replay = False
+                if not error.was_kept:  # kept ones come to an end by themselves, each is tried once
+                    if len(self._nodes) == 1:
+                        raise
+                    may_replay, silent = False, node
             else:
                 self._pool.mark_live(node)
                 if self._engine is None and _is_elasticsearch(answer):

@@ -7,15 +7,17 @@ from dataclasses import dataclass
 from typing import Any
 
 from gateway.coding import UnreadableCodingError, decode
-from gateway.search import SearchTools, header_values
+from gateway.tools import SearchTools, header_values
 from gateway.wire import Answer, ClientRequest, json_answer
 from search_plugin import (
     FirstStage,
     Plan,
+    Rules,
     SearchRequest,
     Skip,
     UnreadableAnswer,
     find_policy,
+    plan_search,
     read_passages,
 )
 
@@ -46,11 +48,7 @@ class Explain:
             ],
         }
         body = self.tools.read_body(request)
-        plan: Plan | Skip = (
-            body
-            if isinstance(body, Skip)
-            else self.tools.plan(SearchRequest(indices, request.target, header_values(request), body), rules)
-        )
+        plan: Plan | Skip = body if isinstance(body, Skip) else self._plan(request, indices, body, rules)
         if isinstance(plan, Skip):
             return json_answer(200, {"reranked": False, "reason": plan.reason.value, **told})
         told |= self._tell_plan(plan, request)
@@ -71,6 +69,12 @@ class Explain:
             for hit, texts in zip(first_stage.hits, passages.split(passages.texts), strict=False)
         ]
         return json_answer(200, {"reranked": True, **told})
+
+    def _plan(
+        self, request: ClientRequest, indices: tuple[str, ...], body: bytes, rules: Rules
+    ) -> Plan | Skip:
+        search = SearchRequest(indices, request.target, header_values(request), body)
+        return self.tools.guard(lambda: plan_search(search, rules))
 
     def _tell_plan(self, plan: Plan, request: ClientRequest) -> dict[str, Any]:
         sent = plan.enlarged.body if plan.enlarged.body is not None else self.tools.read_body(request)

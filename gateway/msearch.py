@@ -7,10 +7,12 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 
 from gateway.coding import UnreadableCodingError, decode
+from gateway.forms import Form
 from gateway.proxy import pass_back
 from gateway.rescoring import Page
-from gateway.search import SearchTools, header_values, with_text
+from gateway.search import PERHAPS_OURS
 from gateway.story import Story
+from gateway.tools import SearchTools, header_values, with_text
 from gateway.wire import Answer, ClientRequest
 from search_plugin import (
     BadAsk,
@@ -23,8 +25,10 @@ from search_plugin import (
     SearchRequest,
     Skip,
     UnreadableAnswer,
+    ask_for_all,
     filter_answer,
     join_items,
+    plan_search,
     read_filter_path,
     split_items,
     strip_target,
@@ -38,6 +42,7 @@ class MultiSearch:
     """Answers a request that is several searches."""
 
     tools: SearchTools
+    form: Form
 
     def answer(self, request: ClientRequest, indices: tuple[str, ...], story: Story) -> Answer:
         """Each item's page as if it had been asked for alone.
@@ -51,21 +56,25 @@ class MultiSearch:
             return self.tools.leave_alone(request, body, story)
         try:
             items = split_items(body)
-            decisions = self._plan(request, items, indices, body)
+            named = [item.read_indices(indices) for item in items]
         except ValueError:
             return self.tools.leave_alone(request, Skip(Reason.MALFORMED_BODY), story)
+        decisions = self.tools.guard(lambda: self._plan(request, items, named, body, story))
+        if isinstance(decisions, Skip):
+            return self.tools.leave_alone(request, decisions, story)
         story.plans += [decision for decision in decisions if isinstance(decision, Plan)]
         stripped = self._rewrite(request, items, [_stripped(decision) for decision in decisions])
         if not story.plans:
             return story.tell(self.tools.forward(request, stripped, story), *_skips(decisions))
         enlarged = [d.enlarged if isinstance(d, Plan) else _stripped(d) for d in decisions]
         with story.measure("cluster"):
-            answer = self.tools.send(request, self._rewrite(request, items, enlarged))
-            if answer.status not in (200, 400):
+            asked = self._rewrite(request, items, enlarged)
+            answer = self.tools.send(request, replace(asked, target=ask_for_all(asked.target)))
+            if answer.status not in (200, *PERHAPS_OURS):
                 return story.tell(pass_back(answer), Skip(Reason.CLUSTER_REFUSED))
             content = answer.read()
         try:
-            if answer.status == 400:
+            if answer.status != 200:
                 raise UnreadableAnswer("refused")
             responses = Responses.parse(decode(content, answer.header(b"content-encoding")))
             if len(responses) != len(items):
@@ -80,16 +89,24 @@ class MultiSearch:
         return story.tell(told, *(page.outcome for page in pages))
 
     def _plan(
-        self, request: ClientRequest, items: Sequence[Item], indices: tuple[str, ...], body: bytes
+        self,
+        request: ClientRequest,
+        items: Sequence[Item],
+        named: Sequence[tuple[str, ...]],
+        body: bytes,
+        story: Story,
     ) -> list[Decision]:
         rules = self.tools.find_rules(body)
         headers = header_values(request)
-        decisions = []
-        for number, item in enumerate(items):
-            named = item.read_indices(indices)
-            search = SearchRequest(named, request.target, headers, item.body, in_batch=True)
+        decisions: list[Decision] = []
+        for number, (item, indices) in enumerate(zip(items, named, strict=True)):
+            search = self.form.read(self.tools, request, indices, item.body, story)
+            if isinstance(search, Skip):
+                decisions.append(search)
+                continue
+            asked = SearchRequest(indices, request.target, headers, search, in_body=True)
             try:
-                decisions.append(self.tools.plan(search, rules))
+                decisions.append(plan_search(asked, rules))
             except BadAsk as error:
                 raise error.inside(f"searches[{number}]") from None
         return decisions
@@ -100,7 +117,7 @@ class MultiSearch:
         if not any(bodies):
             return Rewrite(target)
         changed = [
-            item if body is None else replace(item, body=body)
+            item if body is None else replace(item, body=self.form.write(item.body, body))
             for item, body in zip(items, bodies, strict=True)
         ]
         return Rewrite(target, join_items(changed))
@@ -144,7 +161,8 @@ class MultiSearch:
         own = [items[i] for i in refused]
         rewrite = self._rewrite(request, own, [_stripped(decisions[i]) for i in refused])
         with story.measure("cluster"):
-            answer = self.tools.send(request, Rewrite(rewrite.target, rewrite.body or join_items(own)))
+            again = Rewrite(ask_for_all(rewrite.target), rewrite.body or join_items(own))
+            answer = self.tools.send(request, again)
             content = answer.read()
         try:
             texts = Responses.parse(decode(content, answer.header(b"content-encoding"))).texts()

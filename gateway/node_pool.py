@@ -51,12 +51,15 @@ class NodePool(Generic[NodeT]):
     def __repr__(self) -> str:
         return f"<NodePool {len(self._nodes) - len(self._dead)} of {len(self._nodes)} live>"
 
-    def pick(self) -> NodeT:
-        """The node to send the next request to."""
-        if not self._dead:
+    def pick(self, avoid: NodeT | None = None) -> NodeT:
+        """The node to send the next request to, another than ``avoid`` if there is a live one."""
+        if not self._dead and avoid is None:
             return self._nodes[next(self._turns) % len(self._nodes)]
         with self._lock:
-            return self._pick_among_dead()
+            others = [node for node in self._nodes if node not in self._dead and node != avoid]
+            if avoid is not None and others:
+                return others[next(self._turns) % len(others)]
+            return self._pick_among_dead() if self._dead else self._nodes[0]
 
     def mark_dead(self, node: NodeT) -> None:
         """It could not be reached; several requests that find this at once count as one failure."""

@@ -8,10 +8,11 @@ from typing import Protocol
 
 from gateway.errors import error_body
 from gateway.explain import Explain
+from gateway.forms import Form, Plain, Template
 from gateway.msearch import MultiSearch
-from gateway.search import SearchTools, SingleSearch
+from gateway.search import SingleSearch
 from gateway.story import Story
-from gateway.templates import MultiTemplate, Template
+from gateway.tools import SearchTools
 from gateway.wire import Answer, ClientRequest, buffer_body, json_answer
 from search_plugin import BadAsk, Route, RouteKind, match_route
 
@@ -19,16 +20,16 @@ EXPLAIN = "/_rerank/explain"
 
 
 class _Kind(Protocol):
-    def __init__(self, tools: SearchTools) -> None: ...
+    def __init__(self, tools: SearchTools, form: Form) -> None: ...
 
     def answer(self, request: ClientRequest, indices: tuple[str, ...], story: Story) -> Answer: ...
 
 
-_KINDS: Mapping[RouteKind, type[_Kind]] = {
-    RouteKind.SEARCH: SingleSearch,
-    RouteKind.MULTI_SEARCH: MultiSearch,
-    RouteKind.TEMPLATE: Template,
-    RouteKind.MULTI_TEMPLATE: MultiTemplate,
+_KINDS: Mapping[RouteKind, tuple[type[_Kind], Form]] = {
+    RouteKind.SEARCH: (SingleSearch, Plain()),
+    RouteKind.MULTI_SEARCH: (MultiSearch, Plain()),
+    RouteKind.TEMPLATE: (SingleSearch, Template()),
+    RouteKind.MULTI_TEMPLATE: (MultiSearch, Template()),
 }
 
 
@@ -52,7 +53,8 @@ class Searches:
         story = Story(client=request.client)
         request = buffer_body(request, self.tools.body_limit_bytes)
         try:
-            return _KINDS[route.kind](self.tools).answer(request, route.indices, story)
+            kind, form = _KINDS[route.kind]
+            return kind(self.tools, form).answer(request, route.indices, story)
         except BadAsk as error:
             return _refuse(error)
 

@@ -282,6 +282,7 @@ def _gunicorn_settings(settings: GatewaySettings) -> dict[str, Any]:
         "limit_request_line": 8190,
         "limit_request_fields": 1000,
         "limit_request_field_size": 64 * 1024,
+        "permit_unconventional_http_method": True,  # the cluster's to refuse, in its own words
         # headers are read from the list, where X_A and X-A differ: none is dropped, none sets the environ
         "header_map": "dangerous",
         "forwarder_headers": "",

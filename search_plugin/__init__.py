@@ -11,7 +11,7 @@ from search_plugin.passages import Passages, combine_scores, read_passages
 from search_plugin.plan import Engine, Plan, Rules, SearchRequest, plan_search, strip_target
 from search_plugin.policy import Policy, find_policy
 from search_plugin.raw_json import split_object
-from search_plugin.rewrite import Rewrite, edit_body, read_filter_path
+from search_plugin.rewrite import Rewrite, ask_for_all, edit_body, read_filter_path
 from search_plugin.routes import Route, RouteKind, match_route
 from search_plugin.skip import Reason, Skip
 
@@ -35,6 +35,7 @@ __all__ = [
     "SearchRequest",
     "Skip",
     "UnreadableAnswer",
+    "ask_for_all",
     "combine_scores",
     "edit_body",
     "filter_answer",

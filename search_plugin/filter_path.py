@@ -40,8 +40,10 @@ def filter_answer(text: str, filter_path: str) -> str:
     ):
         if paths_of_a_kind:
             split = [tuple(name.replace("\\.", ".") for name in _DOT.split(path)) for path in paths_of_a_kind]
-            node = scan_document(text, scan_value)
-            text = _filter_object(text, node.start, split, leaves_out) or "{}"
+            whole = scan_document(text, scan_value)
+            empty = "{ }" if text[whole.start + 1].isspace() else "{}"  # as both engines print a pretty one
+            kept = _filter_object(text, whole.start, split, leaves_out) or empty
+            text = text[: whole.start] + kept + text[whole.end :]
     return text
 
 

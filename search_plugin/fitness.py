@@ -133,6 +133,12 @@ def _is_reranked_by_cluster(search: Search) -> bool:
     )
 
 
+def _wants_no_stored_fields(search: Search) -> bool:
+    """Hits without anything, and the engines refuse `fields` beside it."""
+    asked = search.parameters.get("stored_fields", search.body.get("stored_fields"))
+    return asked in ("_none_", ["_none_"])
+
+
 _RERANKING_RETRIEVERS = frozenset({"text_similarity_reranker", "rescorer"})
 
 _UNFIT: tuple[tuple[Reason, Callable[[Search], bool]], ...] = (
@@ -141,5 +147,6 @@ _UNFIT: tuple[tuple[Reason, Callable[[Search], bool]], ...] = (
     (Reason.SORT_NOT_SCORE, _sorts_otherwise),
     (Reason.RESCORE_CLAUSE, _is_reranked_by_cluster),
     (Reason.COLLAPSE_INNER_HITS, _collapses_with_inner_hits),
+    (Reason.NO_SOURCE, _wants_no_stored_fields),
     (Reason.SIZE_0, lambda search: search.page_size == 0),
 )

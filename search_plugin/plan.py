@@ -28,14 +28,14 @@ class SearchRequest:
         target: the raw request target, percent-encoded, one character a byte.
         headers: by lower-case name.
         body: with any content coding removed.
-        in_batch: it is an item of a multi-search: only its body can ask for the window.
+        in_body: only its body can ask for the window, as that of an item of a multi-search.
     """
 
     indices: tuple[str, ...]
     target: str
     headers: Mapping[str, str]
     body: bytes
-    in_batch: bool = False
+    in_body: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +114,7 @@ def plan_search(request: SearchRequest, rules: Rules) -> Plan | Skip:
     in_body, edits = (NOTHING, {}) if is_clusters else _read_body_ask(body, text)
     in_headers = read_headers_ask(request.headers)
     asked = in_headers.behind(read_parameters_ask(parameters)).behind(in_body)
-    search_text = SearchText(target, text, in_source, request.in_batch)
+    search_text = SearchText(target, text, in_source, request.in_body)
     stripped = search_text.rewrite(edits)
     if policy is not None and is_clusters:
         return Skip(Reason.SEARCH_PIPELINE, stripped)
@@ -147,7 +147,7 @@ def plan_search(request: SearchRequest, rules: Rules) -> Plan | Skip:
         ),
         stripped=stripped,
         added_fields=added,
-        filter_path="" if request.in_batch else parameters.get("filter_path", ""),
+        filter_path=parameters.get("filter_path", ""),
         is_asked=bool(asked),
         tells_hits=bool(asked.profile),
         fails_open=asked.allow_rerank_failures is not False,

@@ -35,21 +35,23 @@ class SearchText:
         target: without the parameters that are ours.
         body: the text of its JSON object, or blank.
         in_source: the body stands in the target, as ``source``.
-        in_batch: it is an item of a multi-search: only its body can ask for the window.
+        in_body: only its body can ask for the window, as that of an item of a multi-search.
     """
 
     target: str
     body: str
     in_source: bool
-    in_batch: bool
+    in_body: bool
 
     def rewrite(self, edits: Mapping[str, str | None], window: int | None = None) -> Rewrite:
         """Change members of the body (see `edit_body`) and ask, whole, for a window from the first hit on."""
         target = self.target
-        if window is not None and self.in_batch:
-            edits = {**edits, "from": "0", "size": str(window)}
-        elif window is not None:
-            target = set_window(drop_parameters(target, ("filter_path",)), window)
+        if window is not None:
+            target = ask_for_all(target)
+            if self.in_body:
+                edits = {**edits, "from": "0", "size": str(window)}
+            else:
+                target = set_window(target, window)
         if not edits:
             return Rewrite(target)
         body = edit_body(self.body, edits)
@@ -72,6 +74,12 @@ def read_parameters(target: str) -> dict[str, str]:
 def read_filter_path(target: str) -> str:
     """The target's ``filter_path``; empty without one."""
     return read_parameters(target).get("filter_path", "")
+
+
+def ask_for_all(target: str) -> str:
+    """Put all in the place of a ``filter_path``: the engines print a filtered answer in another way."""
+    is_filtered = bool(read_filter_path(target).strip(", "))
+    return set_parameters(target, {"filter_path": "*"}) if is_filtered else target
 
 
 def set_window(target: str, size: int) -> str:

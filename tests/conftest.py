@@ -101,6 +101,15 @@ def redis_url():
 
 
 @pytest.fixture(scope="session")
+def node(request, tmp_path_factory):
+    """A real engine's node, empty at first; all folders share it. Its name is an indirect parameter."""
+    from tests.processes import running_engine
+
+    with running_engine(request.param, tmp_path_factory.mktemp(request.param)) as engine:
+        yield engine
+
+
+@pytest.fixture(scope="session")
 def reranker_folder(tmp_path_factory):
     """A tiny BERT reranker with random weights, for at most 64 tokens a pair."""
     import torch

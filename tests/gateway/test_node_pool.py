@@ -94,3 +94,12 @@ def test_a_single_node_is_picked_dead_or_live():
     pool = NodePool(["a"])
     pool.mark_dead("a")
     assert picked(pool, 3) == "aaa"
+
+
+def test_a_node_may_be_avoided_where_there_is_another():
+    pool = NodePool(["a", "b", "c"])
+    assert {pool.pick(avoid="b") for _ in range(6)} == {"a", "c"}
+    assert NodePool(["a"]).pick(avoid="a") == "a"
+    pool.mark_dead("a")
+    pool.mark_dead("c")
+    assert pool.pick(avoid="b") in ("a", "b", "c")

@@ -92,7 +92,7 @@ def test_the_clusters_own_headers_stay_on_a_merged_page(search):
     answered = search.post()
     lines = [f"{name}: {value}" for name, value in answered.headers]
     assert lines[:4] == own
-    assert lines[4] == f"Content-Length: {len(answered.data)}"
+    assert lines[4] == f"content-length: {len(answered.data)}"
     assert len(answered.headers.getlist("Content-Length")) == 1
 
 

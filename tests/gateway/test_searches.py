@@ -136,7 +136,7 @@ def test_a_search_that_gets_a_body_gets_its_type(search, accept, content_type):
 def test_filter_path_is_applied_behind_the_reranking(search):
     answered = search.post("/books/_search?size=2&filter_path=hits.hits._source")
     assert json.loads(answered.data) == {"hits": {"hits": [{"_source": {"title": title}} for title in BEST]}}
-    assert search.targets == ["/books/_search?size=4&from=0"]
+    assert search.targets == ["/books/_search?size=4&filter_path=*&from=0"]
 
 
 def test_a_shadow_search_is_answered_as_it_was_and_scored(search):
@@ -262,9 +262,13 @@ def test_a_template_is_rendered_and_then_a_search(search):
     answered = search.post("/books/_search/template?typed_keys=true", template)
     assert titles(answered) == BEST
     assert told(answered) == ("applied", None)
-    assert search.targets == ["/_render/template", "/books/_search?typed_keys=true&from=0&size=4"]
+    assert search.targets == ["/_render/template", "/books/_search/template?typed_keys=true"]
     assert json.loads(search.cluster.received[0].body) == template
-    assert json.loads(search.cluster.received[1].body)["explain"] is True
+    assert json.loads(search.cluster.received[1].body) == {
+        "explain": True,
+        "source": "{{#toJson}}search{{/toJson}}",
+        "params": {"search": {"query": {"match": {"title": "red \n wine"}}, "size": 4, "from": 0}},
+    }
 
 
 @pytest.mark.parametrize(
@@ -286,18 +290,33 @@ def test_a_template_that_is_left_alone_passes_as_it_came(search, target, rendere
     assert (search.targets[-1], search.cluster.received[-1].body) == (target, template)
 
 
-def test_several_templates_are_rendered_and_then_a_multi_search(search):
-    script(search, ("/_render/template", RENDERED), ("/_msearch", respond_each))
+def respond_each_template(received):
+    """As `respond_each`; what is no template of ours gets an answer of its own."""
+    lines = [json.loads(line) for line in received.body.split(b"\n")[1::2]]
+    texts = [search_answer(*TITLES) if "search" in line.get("params", {}) else b'{"own":1}' for line in lines]
+    return b'{"took":3,"responses":[' + b",".join(texts) + b"]}"
+
+
+def test_each_item_of_several_templates_is_rendered_where_a_policy_covers_it(search):
+    script(search, ("/_render/template", RENDERED), ("/_msearch/template", respond_each_template))
     answered = search.post("/_msearch/template", ndjson((BOOKS, {"id": "a"}), (FILMS, {"id": "b"})))
-    assert hits_of(answered) == [BEST, TITLES[:2]]
-    assert search.targets == ["/_render/template", "/_render/template", "/_msearch"]
+    reranked, own = json.loads(answered.data)["responses"]
+    assert [hit["_source"]["title"] for hit in reranked["hits"]["hits"]] == BEST
+    assert own == {"own": 1}
+    assert told(answered) == ("applied", "policy_off")
+    assert search.targets == ["/_render/template", "/_msearch/template"]
+    assert search.cluster.received[1].body.split(b"\n")[2:4] == [b'{"index": "films"}', b'{"id": "b"}']
 
 
-def test_templates_of_which_one_cannot_be_rendered_pass_as_they_came(search):
-    script(search, ("/_render/template", b"{}"), ("/_msearch", b'{"responses":[]}'))
-    body = ndjson((BOOKS, {"id": "a"}))
-    assert told(search.post("/_msearch/template", body)) == ("skipped", "cluster_refused")
-    assert search.cluster.received[-1].body == body
+def test_a_template_that_cannot_be_rendered_is_left_to_the_cluster_and_the_others_are_not(search):
+    def render(received):
+        return RENDERED if b"good" in received.body else b'{"error":1}'
+
+    script(search, ("/_render/template", render), ("/_msearch/template", respond_each_template))
+    answered = search.post("/_msearch/template", ndjson((BOOKS, {"id": "bad"}), (BOOKS, {"id": "good"})))
+    own, reranked = json.loads(answered.data)["responses"]
+    assert own == {"own": 1}
+    assert [hit["_source"]["title"] for hit in reranked["hits"]["hits"]] == BEST
 
 
 def test_explain_tells_what_would_be_done(search):

@@ -87,11 +87,19 @@ def test_a_passage_of_all_texts_needs_the_source():
     assert plan({"_source": False}, policy=policy).reason is Reason.NO_SOURCE
 
 
-def test_filter_path_is_kept_from_the_cluster_and_for_the_answer():
+def test_filter_path_is_for_the_answer_and_all_is_asked_for():
     planned = plan({}, "filter_path=hits.hits._id&pretty")
-    assert planned.enlarged.target == "/wine/_search?pretty&from=0&size=50"
+    assert planned.enlarged.target == "/wine/_search?filter_path=*&pretty&from=0&size=50"
     assert planned.stripped.target == "/wine/_search?filter_path=hits.hits._id&pretty"
     assert planned.filter_path == "hits.hits._id"
+
+
+@pytest.mark.parametrize("empty", ["", ",", "%20,"])
+def test_an_empty_filter_path_is_none(empty):
+    assert (
+        plan({}, f"filter_path={empty}").enlarged.target
+        == f"/wine/_search?filter_path={empty}&from=0&size=50"
+    )
 
 
 def test_a_body_in_the_url_is_planned_and_rewritten_there():
@@ -111,13 +119,13 @@ def test_an_item_of_a_batch_asks_for_the_window_in_its_body():
     from search_plugin import Rules, SearchRequest, plan_search
 
     body = b'{"size": 3, "query":{"match":{"title":"red  wine"}}, "boost" : 1.0E-5}'
-    request = SearchRequest(("wine",), "/_msearch?filter_path=x", {}, body, in_batch=True)
+    request = SearchRequest(("wine",), "/_msearch?filter_path=x", {}, body, in_body=True)
     planned = plan_search(request, Rules([POLICY]))
     assert planned.enlarged.body.decode() == (
         '{"size":50,"query":{"match":{"title":"red  wine"}},"boost":1.0E-5,"from":0}'
     )
     assert planned.stripped == Rewrite("/_msearch?filter_path=x")
-    assert (planned.page_size, planned.filter_path) == (3, "")
+    assert (planned.page_size, planned.filter_path) == (3, "x")
 
 
 def write_pit(*indices, broken=False):

