@@ -8,6 +8,7 @@ from itertools import chain
 from typing import Any
 
 from search_plugin.skip import Reason
+from search_plugin.source_filter import SourceFilter, read_source_filter
 
 _JSON_TYPE = re.compile(
     r"\*/\*|application/(?:\*|json|x-ndjson|vnd\.(?:elasticsearch|opensearch)[\w.-]*\+(?:x-nd)?json)"
@@ -54,13 +55,9 @@ class Search:
         )
 
     @property
-    def has_source(self) -> bool:
-        """Does each hit come with its whole `_source`?"""
-        filters = [self.parameters.get("_source"), self.body.get("_source")]
-        filters += [self.parameters.get(f"_source_{kind}") for kind in ("includes", "excludes")]
-        given = [wanted for wanted in filters if wanted is not None]
-        replaced = "stored_fields" in self.parameters or not self.body.keys().isdisjoint(_INSTEAD_OF_SOURCE)
-        return all(wanted in (True, "true") for wanted in given) and (bool(given) or not replaced)
+    def source_filter(self) -> SourceFilter:
+        """What of each hit's `_source` the client wants."""
+        return read_source_filter(self.parameters, self.body)
 
     def asks_for_field(self, field: str) -> bool:
         """Does the client itself want this field in the hits' ``fields``?"""
@@ -93,9 +90,6 @@ class Search:
 
 def _as_list(value: Any) -> list[Any]:
     return value if isinstance(value, list) else []
-
-
-_INSTEAD_OF_SOURCE = frozenset({"stored_fields", "script_fields"})
 
 
 def _read_count(value: object) -> int:

@@ -132,11 +132,7 @@ def plan_search(request: SearchRequest, rules: Rules) -> Plan | Skip:
     texts = _read_query_texts(search, asked, policy)
     if len(texts) != 1:
         return Skip(Reason.AMBIGUOUS_QUERY if texts else Reason.NO_QUERY_TEXT, stripped)
-    added = (
-        ()
-        if search.has_source
-        else tuple(filter(lambda name: not search.asks_for_field(name), policy.fields))
-    )
+    added = _find_missing_fields(policy, search)
     return Plan(
         policy=policy,
         query_text=texts[0],
@@ -212,7 +208,7 @@ def _lay_over(policy: Policy, asked: Ask, models: frozenset[str]) -> Policy:
 def _find_unfit_for(policy: Policy, search: Search) -> Reason | None:
     if search.page_from >= policy.window:
         return Reason.FROM_PAST_WINDOW
-    return Reason.NO_SOURCE if not (policy.fields or search.has_source) else None
+    return Reason.NO_SOURCE if not (policy.fields or search.source_filter.is_whole) else None
 
 
 def _read_query_texts(search: Search, asked: Ask, policy: Policy) -> list[str]:
@@ -238,6 +234,12 @@ def _read_path(body: Mapping[str, Any], path: str) -> str | None:
     # OpenSearch writes clauses out before it reads them: {"match": {"title": "x"}} has a match.title.query
     values = list(find_values(body, path)) or list(find_values(body, path.removesuffix(".query")))
     return values[0] if len(values) == 1 and isinstance(values[0], str) else None
+
+
+def _find_missing_fields(policy: Policy, search: Search) -> tuple[str, ...]:
+    source_filter = search.source_filter
+    missing = (field for field in policy.fields if not source_filter.keeps(field))
+    return tuple(field for field in missing if not search.asks_for_field(field))
 
 
 def _add_fields(body: Mapping[str, Any], added: Sequence[str]) -> dict[str, str | None]:
