@@ -63,6 +63,7 @@ class Load:
     title: str
     target: str
     connections: int
+    seconds: int
     flags: tuple[str, ...] = ()
 
 
@@ -153,18 +154,22 @@ def run(command: list[str], port: int) -> Iterator[psutil.Process]:
 
 def measure_loads(folder: Path, ways: list[Way], arguments: argparse.Namespace) -> Iterator[Row]:
     bulk = ("-s", str(folder / "bulk.lua"))
-    kinds = [("document by id", "/idx/_doc/1", ()), ("search, 1 MB", "/idx/_search", ())]
-    for title, target, flags in [*kinds, ("bulk, 10 MB", "/_bulk", bulk)]:
+    kinds: list[tuple[str, str, int, tuple[str, ...]]] = [
+        ("document by id", "/idx/_doc/1", 1, ()),
+        ("search, 1 MB", "/idx/_search", 1, ()),
+        ("bulk, 10 MB", "/_bulk", 3, bulk),
+    ]
+    for title, target, turns, flags in kinds:
         for connections in (1, 8, 64):
-            load = Load(title, target, connections, flags)
+            load = Load(title, target, connections, arguments.seconds * turns, flags)
             rounds: dict[str, list[Round]] = {way.name: [] for way in ways}
             for number in range(arguments.rounds):
                 for way in ways[number % 3 :] + ways[: number % 3]:
-                    rounds[way.name].append(ask(load, way, arguments.seconds))
+                    rounds[way.name].append(ask(load, way))
             yield from write_rows(load, rounds)
 
 
-def ask(load: Load, way: Way, seconds: int) -> Round:
+def ask(load: Load, way: Way) -> Round:
     """One turn of wrk."""
     threads_and_time = [
         "-t",
@@ -172,7 +177,7 @@ def ask(load: Load, way: Way, seconds: int) -> Round:
         "-c",
         str(load.connections),
         "-d",
-        str(seconds),
+        str(load.seconds),
         "--latency",
         "--timeout",
         "60",
@@ -220,7 +225,9 @@ def measure_memory(way: Way) -> Iterator[Row]:
     }
     for name, step in steps.items():
         before, peak, received = watch_memory(way, step)
-        figure = f"{before / MB:.0f} MB before, {peak / MB:.0f} MB at most ({received / MB:.0f} MB received)"
+        if name == "answer" and received < HUGE_BYTES:
+            raise RuntimeError(f"only {received} bytes of the answer came")
+        figure = f"{before / MB:.0f} MB before, {peak / MB:.0f} MB at most"
         yield f"{name} of {HUGE_BYTES // MB} MB: the gateway's resident memory", figure
 
 

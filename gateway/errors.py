@@ -31,7 +31,7 @@ class ClientGone(GatewayError):
     """The client closed its connection before its answer was there: nobody waits for one."""
 
 
-STATUSES: dict[type[GatewayError], tuple[int, str]] = {
+STATUSES: dict[type[Exception], tuple[int, str]] = {
     ClusterUnreachable: (502, "cluster_unreachable_exception"),
     UnreadableBody: (400, "unreadable_body_exception"),
     BodyTooLarge: (413, "body_too_large_exception"),

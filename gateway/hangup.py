@@ -43,7 +43,10 @@ class Client:
         """
         if self._connection is None or self._watcher is None:
             return _nothing
-        watch = _Watch(self, self._connection.fileno(), callback)
+        descriptor = self._connection.fileno()
+        if descriptor < 0:  # closed on our side
+            return _nothing
+        watch = _Watch(self, descriptor, callback)
         self._watcher.add(watch)
         return watch.end
 

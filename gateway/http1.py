@@ -34,7 +34,7 @@ _TOKEN = rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
 _HEAD = re.compile(
     _TOKEN + rb" [!-~]+ HTTP/1\.1\r\n(?:" + _TOKEN + rb": [^\x00-\x08\x0a-\x1f\x7f]*\r\n)*\r\n"
 )
-"""All that is ever written as a head: whatever a header holds, it cannot become a second request."""
+"""All that is ever written as a head, with one line a header: no value becomes a header or a request."""
 
 
 class StaleConnection(ClusterUnreachable):
@@ -263,21 +263,17 @@ def open_socket(host: str, port: int, timeout_s: float, tls: ssl.SSLContext | No
     return connected
 
 
-def write_head(method: str, target: str, headers: Iterable[Header]) -> bytes:
+def write_head(method: str, target: str, headers: Sequence[Header]) -> bytes:
     """A request's head.
 
     Raises:
         RefusedRequest: it would not be one correct head.
     """
-    lines = b"".join([b"%b: %b\r\n" % header for header in headers])
-    head = b"%b %b HTTP/1.1\r\n%b\r\n" % (method.encode("latin-1", "replace"), _encode_target(target), lines)
-    if not _HEAD.fullmatch(head):
+    line = f"{method} {target} HTTP/1.1\r\n".encode()  # outside ASCII it does not match
+    head = b"".join([line, *[b"%b: %b\r\n" % header for header in headers], b"\r\n"])
+    if not _HEAD.fullmatch(head) or head.count(b"\n") != len(headers) + 2:
         raise RefusedRequest("the request line or a header holds what HTTP does not allow")
     return head
-
-
-def _encode_target(target: str) -> bytes:
-    return target.encode("latin-1", "replace")  # what is not ASCII is refused as a part of the head
 
 
 def _frame(head: bytes, body: bytes | Iterable[bytes], is_chunked: bool) -> Iterator[bytes]:
@@ -285,6 +281,8 @@ def _frame(head: bytes, body: bytes | Iterable[bytes], is_chunked: bool) -> Iter
         yield head + body
         return
     for piece in body:
+        if not piece:
+            continue  # as a chunk it would be the last
         framed = b"%x\r\n%b\r\n" % (len(piece), piece) if is_chunked else piece
         yield head + framed
         head = b""

@@ -10,7 +10,9 @@ import errno
 import json
 import logging
 import select
+import socket
 import ssl
+import struct
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from http.client import responses
@@ -25,7 +27,7 @@ from gunicorn.http.body import Body, ChunkedReader, LengthReader
 from gunicorn.workers.gthread import TConn, ThreadWorker
 
 from gateway.app import create_app
-from gateway.errors import ClientGone, ClusterUnreachable, GatewayError, error_body
+from gateway.errors import STATUSES, ClientGone, ClusterUnreachable, GatewayError, error_body
 from gateway.hangup import Client, Watcher
 from gateway.settings import GatewaySettings
 from gateway.wire import CLIENT, RAW_HEADERS
@@ -40,9 +42,9 @@ LINGER_MS = 20
 """How long a thread waits for its client's next request before the connection goes back to the poller."""
 
 REFUSALS: dict[type[Exception], tuple[int, str]] = {
-    http_errors.InvalidResponseHeader: (502, "cluster_unreachable_exception"),
-    http_errors.InvalidResponseHeaderName: (502, "cluster_unreachable_exception"),
-    ClusterUnreachable: (502, "cluster_unreachable_exception"),
+    **STATUSES,
+    http_errors.InvalidResponseHeader: STATUSES[ClusterUnreachable],
+    http_errors.InvalidResponseHeaderName: STATUSES[ClusterUnreachable],
     http_errors.UnsupportedTransferCoding: (501, "refused_request_exception"),
     http_errors.LimitRequestHeaders: (431, "refused_request_exception"),
     http_errors.ExpectationFailed: (417, "refused_request_exception"),
@@ -199,12 +201,16 @@ class TransparentWorker(ThreadWorker):  # type: ignore[misc]
     def handle_error(self, req: Any, client: Any, addr: Any, exc: Exception) -> None:
         """Answer a request that never reached the application, or that the application could not answer."""
         status, kind = next(row for known, row in REFUSALS.items() if isinstance(exc, known))
-        log = self.log.exception if status == 500 else self.log.warning
-        log("%s: %s", kind, exc)
+        if status == 500:
+            self.log.exception(kind)
+        else:  # without the text, which may quote a header
+            self.log.log(
+                logging.DEBUG if status == 499 else logging.WARNING, "%s: %s", kind, type(exc).__name__
+            )
         reason = str(exc) if status != 500 else "a mistake of the gateway's"
         body = json.dumps(error_body(status, kind, reason)).encode()
         lines = [
-            f"HTTP/1.1 {status} {responses[status]}",
+            f"HTTP/1.1 {status} {responses.get(status, '')}",
             "Content-Type: application/json",
             f"Content-Length: {len(body)}",
             "Connection: close",
@@ -262,10 +268,17 @@ def _break_off(body: Iterable[bytes], response: Any) -> Iterator[bytes]:
             raise  # there can still be an error instead
         level = logging.DEBUG if isinstance(error, ClientGone) else logging.WARNING
         logger.log(level, "answer.broken: %s", error)
+        if not response.chunked and response.response_length is None:
+            _reset(response.sock)  # a quiet end of the connection would be the answer's
         raise BrokenPipeError(errno.EPIPE, "the answer cannot be finished") from error  # the server's cue
     finally:
         if close := getattr(body, "close", None):
             close()
+
+
+def _reset(connection: socket.socket) -> None:
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    connection.close()
 
 
 def _gunicorn_settings(settings: GatewaySettings) -> dict[str, Any]:

@@ -213,3 +213,35 @@ def test_nothing_is_called_once_the_watch_has_ended():
     assert called.wait(SOON_S)
     assert client.is_gone
     ours.close()
+
+
+def test_all_who_watch_one_client_are_told_at_once():
+    """A multi-search waits for several jobs."""
+    ours, theirs = socket.socketpair()
+    client = Client(ours, Watcher())
+    called = [threading.Event() for _ in range(16)]
+    for event in called:
+        client.when_gone(event.set)
+    theirs.close()
+    started = time.monotonic()
+    assert all(event.wait(SOON_S) for event in called)
+    assert time.monotonic() - started < SOON_S
+    ours.close()
+
+
+def test_a_client_that_left_cancels_all_jobs_of_its_multi_search(cluster, config, redis_server):
+    found = b"".join([b'{"took":1,"responses":[', b",".join([search_answer("a", "bbb")] * 3), b"]}"])
+    cluster.script = lambda received: answer(found)
+    process, port = start_gateway(cluster.url, config, redis_server.url)
+    jobs: list[dict] = []
+    body = b'{"index":"books"}\n{"query":{"match":{"title":"wine"}}}\n' * 3
+    head = b"POST /_msearch HTTP/1.1\r\nHost: g\r\nContent-Type: application/x-ndjson\r\n"
+    try:
+        with stub_worker(redis_server.url, jobs.append), redis.Redis.from_url(redis_server.url) as store:
+            with RawClient(port, process.pid).connect() as connection:
+                connection.sendall(head + b"Content-Length: %d\r\n\r\n" % len(body) + body)
+                wait_until(lambda: len(jobs) == 3, timeout_s=5)
+            keys = [cancelled_key(job["id"]) for job in jobs]
+            wait_until(lambda: store.exists(*keys) == 3, timeout_s=SOON_S)
+    finally:
+        stop(process)

@@ -127,6 +127,22 @@ def test_what_breaks_off_does_not_look_whole_and_ends_the_connection(gateway, cl
     assert (first.status, first.body, first.is_whole) == (200, b"{}", False)
 
 
+def test_what_breaks_off_resets_the_connection_where_its_end_would_be_the_answers(gateway, cluster):
+    """A client of HTTP/1.0 knows no chunks."""
+
+    def breaking_off():
+        yield OK + CHUNKED + b"\r\n2\r\n{}\r\n"
+        time.sleep(0.2)
+        yield b""
+
+    cluster.script = lambda received: breaking_off()
+    with gateway.connect() as connection:
+        connection.sendall(b"GET /1 HTTP/1.0\r\n\r\n")
+        assert connection.recv(10_000).endswith(b"\r\n\r\n{}")
+        with pytest.raises(ConnectionResetError):
+            connection.recv(10_000)
+
+
 def test_what_comes_while_nobody_asks_costs_the_connection(gateway, cluster):
     """An answer that nobody waits for is not kept for the next who does."""
 

@@ -5,8 +5,10 @@ import time
 import uuid
 
 import pytest
+from redis import Redis
 
 from worker.contract import cancelled_key, reply_key
+from worker.tasks import find_cancelled
 
 pytestmark = pytest.mark.system
 
@@ -100,6 +102,11 @@ def test_a_cancelled_job_is_never_scored(sender, worker, job_id, wait_until):
     wait_until(lambda: f"score.cancelled id={job_id}" in worker.log)
     assert not sender.redis.exists(reply_key(job_id))
     assert f"score.complete id={job_id}" not in worker.log
+
+
+def test_without_redis_no_job_is_taken_for_cancelled(free_port):
+    with Redis(port=free_port, socket_timeout=1) as nobody:
+        assert find_cancelled(nobody, ["a", "b"]) == frozenset()
 
 
 def test_a_reply_that_nobody_takes_goes_away(sender, job_id, wait_until):
