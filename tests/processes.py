@@ -112,3 +112,22 @@ def running_engine(name, folder):
         url = f"http://127.0.0.1:{port}"
         wait_until(answers(f"{url}/_cluster/health", process), timeout_s=300)
         yield Engine(name, url)
+
+
+@contextmanager
+def running_gateway(cluster_url, config, folder):
+    """`tests.scripted_gateway` with the text ``config`` as its rerank.toml; gives its address."""
+    port = find_free_port()
+    url, file = f"http://127.0.0.1:{port}", folder / f"rerank-{port}.toml"
+    file.write_text(config)
+    flags = {
+        "bind": f"127.0.0.1:{port}",
+        "cluster-url": cluster_url,
+        "config": str(file),
+        "redis-url": f"redis://127.0.0.1:{find_free_port()}/0",  # nobody is there, nobody is asked
+    }
+    command = [sys.executable, "-m", "tests.scripted_gateway"]
+    command += [word for flag, value in flags.items() for word in (f"--{flag}", value)]
+    with running(command, {}, file.with_suffix(".log")) as process:
+        wait_until(answers(f"{url}/_rerank/health", process), timeout_s=60)
+        yield url
