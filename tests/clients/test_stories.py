@@ -55,6 +55,6 @@ def test_a_header_keeps_the_clusters_order(told):
 
 
 def test_connections_are_kept_as_with_the_cluster(told):
-    """Some clients give one up that has not sent its last, empty chunk yet; the gateway's comes a moment later."""
+    """Some clients give one up whose last, empty chunk is not there yet; the gateway sends that by itself."""
     (_, direct), (_, through) = told
     assert 1 <= through <= direct + 6  # of about 25 requests

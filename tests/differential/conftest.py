@@ -11,6 +11,7 @@ from tests.differential.books import BOOKS, MAPPING
 from tests.differential.wire import Peer, ask
 from tests.processes import running_gateway
 
+ENGINES = ("opensearch", "elasticsearch", "elasticsearch-7")
 WINDOW = 20
 
 POLICY = """
@@ -45,7 +46,7 @@ class Peers:
 
 def pytest_generate_tests(metafunc):
     if "node" in metafunc.fixturenames:
-        metafunc.parametrize("node", ("opensearch", "elasticsearch"), indirect=True, scope="session")
+        metafunc.parametrize("node", ENGINES, indirect=True, scope="session")
 
 
 @pytest.fixture(scope="session")
