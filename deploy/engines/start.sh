@@ -45,6 +45,22 @@ get() {  # arguments for Maven
 
 [ -e "$engines/.unpacked/$group-$engine-zip-$version.marker" ] || get
 
+# Of Elasticsearch 7 the modules for search templates and reindex come by themselves, without their descriptions.
+add_module() {  # name, class, permission...
+  local folder=$home/modules/$1
+  printf '%s\n' description="$1" version="$version" name="$1" classname="$2" java.version=1.8 type=isolated \
+    elasticsearch.version="$version" extended.plugins= has.native.controller=false >"$folder/plugin-descriptor.properties"
+  printf 'grant {\n%s\n};\n' "$(printf '  permission %s;\n' "${@:3}")" >"$folder/plugin-security.policy"
+}
+
+if [ "$node" = elasticsearch-7 ] && [ ! -e "$home/modules/reindex/plugin-security.policy" ]; then
+  get -Pmodules-7
+  add_module lang-mustache org.elasticsearch.script.mustache.MustachePlugin \
+    'java.lang.RuntimePermission "accessDeclaredMembers"' 'java.lang.RuntimePermission "getClassLoader"' \
+    'java.lang.reflect.ReflectPermission "suppressAccessChecks"'
+  add_module reindex org.elasticsearch.reindex.ReindexPlugin 'java.net.SocketPermission "*", "connect"'
+fi
+
 # --- Java
 
 java_version() { "$1/bin/java" -version 2>&1 | sed -n 's/.* version "\([0-9]*\).*/\1/p'; }
