@@ -79,6 +79,4 @@ def test_other_requests_are_not_ours(method, target):
 
 def test_many_open_brackets_take_no_time():
     """A hostile index expression is split in linear time."""
-    assert match_route("GET", f"/{'<' * 100_000}/_search") == Route(
-        RouteKind.SEARCH, ("<" * 100_000,), "/" + "<" * 100_000
-    )
+    assert match_route("GET", f"/{'<' * 100_000}/_search") == Route(RouteKind.SEARCH, ("<" * 100_000,))
