@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.installed
 
-.PHONY: run test test-fast lint format bench docs lock clean
+.PHONY: run test test-fast test-clients test-differential lint format bench docs lock clean
 
 run: $(READY)  ## a real engine, Redis, worker, gateway and Flower; the demo's searches before and after
 	@$(BIN)/python -m demo run
@@ -14,6 +14,12 @@ test: $(READY)  ## everything, with real engines, Redis, workers and clients
 
 test-fast: $(READY)  ## what needs no server
 	$(BIN)/python -m pytest -m "not system"
+
+test-clients: $(READY)  ## the official clients, each in its own language, through the gateway
+	$(BIN)/python -m pytest tests/clients
+
+test-differential: $(READY)  ## the same requests to the cluster and through the gateway: are the answers the same?
+	$(BIN)/python -m pytest tests/differential
 
 lint: $(READY)  ## silent when good; `make format` repairs what can be repaired
 	@$(BIN)/ruff check --quiet .

@@ -64,6 +64,10 @@ class Rescorer:
             stories = [Story(story.arrived, client=story.client) for _ in work]
             return list(pool.map(self._rescore_one, plans, first_stages, stories))
 
+    def restore(self, plan: Plan, first_stage: FirstStage, outcome: Outcome, story: Story) -> Page:
+        """The page as it would have been without us, for the reason given."""
+        return self._write(plan, first_stage, (), outcome, story)
+
     def _rescore_one(self, plan: Plan, first_stage: FirstStage, story: Story) -> Page:
         outcome: Outcome
         try:
@@ -84,7 +88,7 @@ class Rescorer:
         except Exception:  # whatever it is, the client has a page without it
             logger.exception("score.failed")
             outcome = ScoringFailed(Reason.BACKEND_ERROR)
-        return self._write(plan, first_stage, (), outcome, story)
+        return self.restore(plan, first_stage, outcome, story)
 
     def _write(
         self, plan: Plan, first_stage: FirstStage, placed: Sequence[Placed], outcome: Outcome, story: Story

@@ -40,7 +40,7 @@ class SingleSearch:
             BadAsk: what the request asks of us is wrong.
             ClusterUnreachable, RefusedRequest, UnreadableBody, ClientGone: as `proxy.forward`.
         """
-        plan = self.tools.guard(lambda: self._plan(request, indices, story))
+        plan = self.tools.guard(lambda: self.plan(request, indices, story))
         if isinstance(plan, Skip):
             return self.tools.leave_alone(request, plan, story)
         story.plans.append(plan)
@@ -59,7 +59,8 @@ class SingleSearch:
         (page,) = self.tools.rescorer.rescore([(plan, first_stage)], story)
         return _answer_page(enlarged, plan, page, story)
 
-    def _plan(self, request: ClientRequest, indices: tuple[str, ...], story: Story) -> Plan | Skip:
+    def plan(self, request: ClientRequest, indices: tuple[str, ...], story: Story) -> Plan | Skip:
+        """The decision, its rewrites in the form of the request."""
         body = self.tools.read_body(request)
         if isinstance(body, Skip):
             return body

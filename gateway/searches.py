@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Protocol
 
+from gateway.async_search import AsyncAnswer, AsyncSearch
 from gateway.errors import error_body
 from gateway.explain import Explain
 from gateway.forms import Form, Plain, Template
@@ -30,6 +31,8 @@ _KINDS: Mapping[RouteKind, tuple[type[_Kind], Form]] = {
     RouteKind.MULTI_SEARCH: (MultiSearch, Plain()),
     RouteKind.TEMPLATE: (SingleSearch, Template()),
     RouteKind.MULTI_TEMPLATE: (MultiSearch, Template()),
+    RouteKind.ASYNC_SEARCH: (AsyncSearch, Plain()),
+    RouteKind.ASYNC_ANSWER: (AsyncAnswer, Plain()),
 }
 
 

@@ -10,12 +10,15 @@ from search_plugin.note import make_note
 from search_plugin.passages import Passages, combine_scores, read_passages
 from search_plugin.plan import Engine, Plan, Rules, SearchRequest, plan_search, strip_target
 from search_plugin.policy import Policy, find_policy
-from search_plugin.raw_json import split_object
-from search_plugin.rewrite import Rewrite, ask_for_all, edit_body, read_filter_path
-from search_plugin.routes import Route, RouteKind, match_route
+from search_plugin.raw_json import apply_edits, scan_document, scan_object, split_object
+from search_plugin.rewrite import Rewrite, ask_for_all, edit_body, read_filter_path, read_parameters
+from search_plugin.routes import Route, RouteKind, match_route, read_indices
 from search_plugin.skip import Reason, Skip
+from search_plugin.ticket import MARK as TICKET_MARK
+from search_plugin.ticket import read_ticket, write_ticket
 
 __all__ = [
+    "TICKET_MARK",
     "BadAsk",
     "Engine",
     "FirstStage",
@@ -35,6 +38,7 @@ __all__ = [
     "SearchRequest",
     "Skip",
     "UnreadableAnswer",
+    "apply_edits",
     "ask_for_all",
     "combine_scores",
     "edit_body",
@@ -47,9 +51,15 @@ __all__ = [
     "place_hits",
     "plan_search",
     "read_filter_path",
+    "read_indices",
+    "read_parameters",
     "read_passages",
+    "read_ticket",
     "restore",
+    "scan_document",
+    "scan_object",
     "split_items",
     "split_object",
     "strip_target",
+    "write_ticket",
 ]

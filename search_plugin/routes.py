@@ -14,6 +14,8 @@ class RouteKind(StrEnum):
     MULTI_SEARCH = "multi_search"
     TEMPLATE = "template"
     MULTI_TEMPLATE = "multi_template"
+    ASYNC_SEARCH = "async_search"
+    ASYNC_ANSWER = "async_answer"
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,15 +25,14 @@ class Route:
     Attributes:
         kind: the shape of its body and its answer.
         indices: the parts of the index expression, decoded, in their order; empty if the path names none.
-        path: of the raw path, what stands before the endpoint: ``/wine`` of ``/wine/_search``.
     """
 
     kind: RouteKind
     indices: tuple[str, ...]
-    path: str = ""
 
 
-_INDEX = r"(?P<path>(?:/(?P<indices>[^/]+))?)"
+_INDEX = r"(?:/(?P<indices>[^/]+))?"
+_ASYNC = r"/(?:_async_search|_plugins/_asynchronous_search)"
 _READ = frozenset({"GET", "POST"})
 
 # The engines ignore slashes at the end of a path and none elsewhere.
@@ -42,6 +43,13 @@ _ROUTES: tuple[tuple[frozenset[str], re.Pattern[str], RouteKind], ...] = tuple(
         (_READ, rf"{_INDEX}/_msearch", RouteKind.MULTI_SEARCH),
         (_READ, rf"{_INDEX}/_search/template", RouteKind.TEMPLATE),
         (_READ, rf"{_INDEX}/_msearch/template", RouteKind.MULTI_TEMPLATE),
+        (frozenset({"POST"}), rf"{_INDEX}{_ASYNC}", RouteKind.ASYNC_SEARCH),
+        # only with an id that has a ticket of ours
+        (
+            frozenset({"GET", "DELETE"}),
+            rf"(?P<indices>){_ASYNC}(?:/status)?/[^/]+(?:~|%7[Ee])[^/]+",
+            RouteKind.ASYNC_ANSWER,
+        ),
     )
 )
 
@@ -62,7 +70,7 @@ def match_route(method: str, target: str) -> Route | None:
         return None
     for methods, pattern, kind in _ROUTES:
         if method in methods and (found := pattern.fullmatch(path)):
-            return Route(kind, tuple(read_indices(unquote(found["indices"] or ""))), found["path"])
+            return Route(kind, tuple(read_indices(unquote(found["indices"] or ""))))
     return None
 
 

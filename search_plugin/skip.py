@@ -34,6 +34,8 @@ class Reason(StrEnum):
     TOO_FEW_HITS = "too_few_hits"  # fewer than two hits, or none on the page: there is no order to improve
     CLUSTER_REFUSED = "cluster_refused"  # the cluster took the search only as the client sent it
 
+    STILL_RUNNING = "still_running"  # an asynchronous search whose hits are not the best ones yet
+
     # found while scoring
     NO_WORKER = "no_worker"  # no worker serves the policy's model
     OVERLOAD = "overload"  # more searches wait for scores than the gateway lets wait

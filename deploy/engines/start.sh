@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Runs one OpenSearch or Elasticsearch node on the loopback interface, in the foreground, until SIGTERM.
 #
-#   deploy/engines/start.sh opensearch|elasticsearch [-Esetting=value ...]
+#   deploy/engines/start.sh opensearch|elasticsearch|elasticsearch-7 [-Esetting=value ...]
 #
 # The first start gets the engine from Maven Central and unpacks it. Variables, all optional:
 #   PORT (19200)          HTTP port; the transport port is any free one
@@ -15,20 +15,22 @@ set -euo pipefail
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 root=$(cd "$here/../.." && pwd)
-min_java=21
+min_java=21 max_java=99
 
 fail() { echo "start.sh: $*" >&2; exit 1; }
 
-engine=${1:-}
+node=${1:-} engine=${1:-}
 case $engine in
   opensearch)    prefix=OPENSEARCH group=org.opensearch.distribution.integ-test-zip    version=${ENGINE_VERSION:-3.6.0} ;;
   elasticsearch) prefix=ES         group=org.elasticsearch.distribution.integ-test-zip version=${ENGINE_VERSION:-9.5.3} ;;
-  *) fail "name an engine: opensearch or elasticsearch" ;;
+  elasticsearch-7) engine=elasticsearch  # of the years before compatible-with media types; it wants an older Java
+    prefix=ES group=org.elasticsearch.distribution.integ-test-zip version=${ENGINE_VERSION:-7.17.29} min_java=11 max_java=21 ;;
+  *) fail "name an engine: opensearch, elasticsearch or elasticsearch-7" ;;
 esac
 shift
 
 absolute() { mkdir -p "$1" && (cd "$1" && pwd); }
-data=$(absolute "${DATA_DIR:-$root/var/$engine}")
+data=$(absolute "${DATA_DIR:-$root/var/$node}")
 engines=$(absolute "${ENGINES_DIR:-$root/var/engines}")
 home=$engines/$engine-$version
 
@@ -43,19 +45,35 @@ get() {  # arguments for Maven
 
 [ -e "$engines/.unpacked/$group-$engine-zip-$version.marker" ] || get
 
+# Of Elasticsearch 7 the modules for search templates and reindex come by themselves, without their descriptions.
+add_module() {  # name, class, permission...
+  local folder=$home/modules/$1
+  printf '%s\n' description="$1" version="$version" name="$1" classname="$2" java.version=1.8 type=isolated \
+    elasticsearch.version="$version" extended.plugins= has.native.controller=false >"$folder/plugin-descriptor.properties"
+  printf 'grant {\n%s\n};\n' "$(printf '  permission %s;\n' "${@:3}")" >"$folder/plugin-security.policy"
+}
+
+if [ "$node" = elasticsearch-7 ] && [ ! -e "$home/modules/reindex/plugin-security.policy" ]; then
+  get -Pmodules-7
+  add_module lang-mustache org.elasticsearch.script.mustache.MustachePlugin \
+    'java.lang.RuntimePermission "accessDeclaredMembers"' 'java.lang.RuntimePermission "getClassLoader"' \
+    'java.lang.reflect.ReflectPermission "suppressAccessChecks"'
+  add_module reindex org.elasticsearch.reindex.ReindexPlugin 'java.net.SocketPermission "*", "connect"'
+fi
+
 # --- Java
 
 java_version() { "$1/bin/java" -version 2>&1 | sed -n 's/.* version "\([0-9]*\).*/\1/p'; }
 
 is_fit() {
-  [ -x "$1/bin/java" ] && [ "$(java_version "$1")" -ge $min_java ] &&
+  [ -n "$1" ] && [ -x "$1/bin/java" ] && [ "$(java_version "$1")" -ge $min_java ] && [ "$(java_version "$1")" -le $max_java ] &&
     { [ $engine = opensearch ] || "$1/bin/java" --list-modules | grep -q '^jdk.jdi'; }
 }
 
 find_java() {
   local candidate
   if [ -n "${ENGINE_JAVA:-}" ]; then
-    is_fit "$ENGINE_JAVA" || fail "ENGINE_JAVA=$ENGINE_JAVA is no Java $min_java or newer that $engine runs on"
+    is_fit "$ENGINE_JAVA" || fail "ENGINE_JAVA=$ENGINE_JAVA is no Java $min_java to $max_java that $node runs on"
     echo "$ENGINE_JAVA" && return
   fi
   for candidate in "${JAVA_HOME:-}" /usr/lib/jvm/* /Library/Java/JavaVirtualMachines/*/Contents/Home \

@@ -2,17 +2,16 @@
 policy for every index whose model keeps the cluster's order."""
 
 import json
-import sys
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from dataclasses import dataclass
 
 import pytest
 
-from tests.conftest import find_free_port, wait_until
 from tests.differential.books import BOOKS, MAPPING
 from tests.differential.wire import Peer, ask
-from tests.processes import answers, running
+from tests.processes import running_gateway
 
+ENGINES = ("opensearch", "elasticsearch", "elasticsearch-7")
 WINDOW = 20
 
 POLICY = """
@@ -36,13 +35,6 @@ GATEWAYS = {
 }
 
 
-@dataclass
-class Applied:
-    """How many searches the identity gateway has reranked: a proof that it is not idle."""
-
-    count: int = 0
-
-
 @dataclass(frozen=True)
 class Peers:
     """The cluster and, by name, the gateways in front of it."""
@@ -50,12 +42,11 @@ class Peers:
     engine: str
     cluster: Peer
     gateways: dict[str, Peer]
-    applied: Applied
 
 
 def pytest_generate_tests(metafunc):
     if "node" in metafunc.fixturenames:
-        metafunc.parametrize("node", ("opensearch", "elasticsearch"), indirect=True, scope="session")
+        metafunc.parametrize("node", ENGINES, indirect=True, scope="session")
 
 
 @pytest.fixture(scope="session")
@@ -67,28 +58,9 @@ def peers(node, tmp_path_factory):
         load(cluster)
         gateways = {}
         for name, config in GATEWAYS.items():
-            gateways[name] = peer = Peer(stack.enter_context(running_gateway(node.url, name, config, folder)))
+            gateways[name] = peer = Peer(stack.enter_context(running_gateway(node.url, config, folder)))
             stack.callback(peer.close)
-        yield Peers(node.name, cluster, gateways, Applied())
-
-
-@contextmanager
-def running_gateway(cluster_url, name, config, folder):
-    """The identity gateway with this ``rerank.toml``; gives its address."""
-    file = folder / f"{name.replace(' ', '-')}.toml"
-    file.write_text(config)
-    url = f"http://127.0.0.1:{find_free_port()}"
-    flags = {
-        "bind": url.removeprefix("http://"),
-        "cluster-url": cluster_url,
-        "config": str(file),
-        "redis-url": f"redis://127.0.0.1:{find_free_port()}/0",  # nobody is there, nobody is asked
-    }
-    command = [sys.executable, "-m", "tests.differential.identity_gateway"]
-    command += [word for flag, value in flags.items() for word in (f"--{flag}", value)]
-    with running(command, {}, file.with_suffix(".log")) as process:
-        wait_until(answers(f"{url}/_rerank/health", process), timeout_s=60)
-        yield url
+        yield Peers(node.name, cluster, gateways)
 
 
 def load(cluster):

@@ -207,7 +207,7 @@ DOCUMENTS: dict[str, tuple[Request, ...]] = {
     ),
     "term vectors": (
         ask("GET /books/_termvectors/b01?fields=title"),
-        ask("POST /books/_termvectors", {"doc": {"title": "river river"}, "field_statistics": False}),
+        ask("POST /books/_termvectors", {"doc": {"title": "river river"}, "fields": ["title"]}),
         ask("POST /books/_mtermvectors", {"ids": ["b01", "b02"], "parameters": {"fields": ["title"]}}),
         ask("GET /books/_termvectors/none"),
     ),

@@ -35,6 +35,7 @@ class Search:
 
     def __init__(self, cluster: ClusterDouble, config, **settings) -> None:
         self.cluster = cluster
+        self.config = config
         self.pool = Cluster(cluster.url, connect_timeout_s=2)
         self.scorer = ScriptedScorer(by_length)
         self.app = create_app(

@@ -5,10 +5,6 @@ import pytest
 from search_plugin import Route, RouteKind, match_route
 
 
-def path_of(target):
-    return target.partition("/_search")[0]
-
-
 @pytest.mark.parametrize(
     ("target", "indices"),
     [
@@ -38,7 +34,7 @@ def path_of(target):
 )
 @pytest.mark.parametrize("method", ["GET", "POST"])
 def test_a_search_is_matched_with_its_indices(method, target, indices):
-    assert match_route(method, target) == Route(RouteKind.SEARCH, indices, path_of(target))
+    assert match_route(method, target) == Route(RouteKind.SEARCH, indices)
 
 
 @pytest.mark.parametrize("prefix", ["", "/wine"])
@@ -49,6 +45,8 @@ def test_a_search_is_matched_with_its_indices(method, target, indices):
         ("/_msearch", RouteKind.MULTI_SEARCH),
         ("/_search/template", RouteKind.TEMPLATE),
         ("/_msearch/template/", RouteKind.MULTI_TEMPLATE),
+        ("/_async_search", RouteKind.ASYNC_SEARCH),
+        ("/_plugins/_asynchronous_search", RouteKind.ASYNC_SEARCH),
     ],
 )
 def test_every_kind_of_search_is_told(prefix, endpoint, kind):
@@ -64,7 +62,8 @@ def test_every_kind_of_search_is_told(prefix, endpoint, kind):
         pytest.param("POST", "/_search/scroll", id="scroll"),
         pytest.param("POST", "/wine/_doc/_search", id="an id"),
         pytest.param("POST", "/wine/_search_shards", id="longer name"),
-        pytest.param("POST", "/wine/_async_search", id="async"),
+        pytest.param("GET", "/_async_search/FmRl==", id="an asynchronous search's id without a ticket"),
+        pytest.param("GET", "/_async_search/", id="no id"),
         pytest.param("POST", "//_search", id="empty index"),
         pytest.param("POST", "wine/_search", id="no leading slash"),
         pytest.param("POST", "http://host/wine/_search", id="absolute form"),
