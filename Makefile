@@ -34,6 +34,7 @@ format: $(READY)
 bench: $(READY)  ## prints tables and the machine, appends them to docs/benchmarks.md; the peers get environments of their own
 	@$(BIN)/python -m benchmarks
 	@$(BIN)/python -m benchmarks.rerankers
+	-@$(BIN)/python -m benchmarks.passthrough  # needs nginx and wrk, and says so
 
 docs: $(READY)  ## checks every link and runs every example of README.md and docs/
 	@$(BIN)/python -m pytest --quiet tests/test_docs.py

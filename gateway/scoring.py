@@ -104,6 +104,7 @@ class QueueScorer:
         client: Client = ANYBODY,
     ) -> ScoreReply:
         """See `Scorer.score`."""
+        client.expect()
         remaining_s = deadline - time.monotonic()
         if remaining_s <= 0:
             raise ScoringFailed(Reason.TIMEOUT)
