@@ -27,6 +27,8 @@ def find_pit_indices(pit: Any) -> tuple[str, ...]:
 
 
 def _read_name_before(raw: bytes, end: int) -> str | None:
+    if raw[:end][-8:-4] == bytes(4):  # a number of eight bytes: this is the id of a search context
+        return None
     for length in range(1, min(end, 128)):
         start = end - length
         if raw[start - 1] == length and _NAME.fullmatch(raw, start, end):

@@ -139,12 +139,17 @@ def test_an_item_of_a_batch_asks_for_the_window_in_its_body():
     assert (planned.page_size, planned.filter_path) == (3, "x")
 
 
-def write_pit(*indices, broken=False):
-    """A point-in-time id as both engines lay it out: of each shard index name, index id, shard, node."""
-    raw = b"\x00\x01\x02"
+def write_pit(*indices, context=1, broken=False):
+    """A point-in-time id as both engines lay it out.
+
+    Of each shard: index name and id, shard, node, its search context's number, session; then index ids.
+    """
+    raw = b"\x83\xe3\xbaA" + bytes([len(indices)])
     for name in indices:
         encoded = name.encode()
         raw += bytes([len(encoded)]) + encoded + b"\x16" + b"Ab3_-xYzAb3_-xYzAb3_-x" + b"\x00\x16" + b"N" * 22
+        raw += b"\x00" + context.to_bytes(8) + b"\x16" + b"s" * 22
+    raw += b"\x01\x16" + b"Ab3_-xYzAb3_-xYzAb3_-x" + b"\x00\x00"
     return base64.urlsafe_b64encode(raw).decode().rstrip("=" if broken else "")
 
 
@@ -153,6 +158,8 @@ def write_pit(*indices, broken=False):
     [
         pytest.param({"id": write_pit("wine")}, ("wine",), id="one"),
         pytest.param({"id": write_pit("wine", "wine", "beer-2")}, ("wine", "beer-2"), id="shards of two"),
+        pytest.param({"id": write_pit("a", "b", context=0x15B)}, ("a", "b"), id="a number like a name"),
+        pytest.param({"id": write_pit("a", context=0x0261_62)}, ("a",), id="or a longer one"),
         pytest.param({"id": write_pit("wäin")}, ("wäin",), id="utf-8"),
         pytest.param({"id": write_pit("wine", broken=True)}, ("wine",), id="without padding"),
         pytest.param({"id": "x"}, (), id="not an id"),
