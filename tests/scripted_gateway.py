@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 from flask import Flask
 
@@ -31,8 +32,8 @@ class ScriptedModels:
     def __init__(self) -> None:
         self._scorers = {model: ScriptedScorer(script) for model, script in MODELS.items()}
 
-    def score(self, model: str, query_text: str, passages: Sequence[str], deadline: float) -> ScoreReply:
-        return self._scorers[model].score(model, query_text, passages, deadline)
+    def score(self, model: str, *rest: Any, **more: Any) -> ScoreReply:
+        return self._scorers[model].score(model, *rest, **more)
 
     def find_served(self, models: Iterable[str]) -> frozenset[str]:
         return frozenset(models)

@@ -46,9 +46,6 @@ def test_errors_are_the_clients_own(told):
     assert through["bad_request"][1] == 400
 
 
-@pytest.mark.xfail(
-    strict=True, reason="the gateway does not read X-Rerank yet; remove this mark when it does"
-)
 def test_a_header_keeps_the_clusters_order(told):
     (direct, _), (through, _) = told
     assert through["opted_out"] == direct["opted_out"] == direct["search"]

@@ -49,6 +49,7 @@ DIFFERS_BY_NATURE = MappingProxyType(
 _OF_THE_MOMENT = re.compile(
     rb"\d+(?:\.\d+)?(?:E-?\d+)?(?:[kmgt]?b|ms|micros|nanos|[smhd%])?\b|(?<=\s)-(?=\s)"
 )
+_EXPLANATION = re.compile(r'"_explanation"\s*:\s*')
 _BLANKS = re.compile(rb"[ \t]+")
 _SCORE = re.compile(rb'(?<="_score":)[ ]?[\d.eE+-]+|(?<="max_score":)[ ]?[\d.eE+-]+')
 _PRETTY_SCORE = re.compile(rb'(?<="_score" : )[\d.eE+-]+|(?<="max_score" : )[\d.eE+-]+')
@@ -104,7 +105,7 @@ def _normalise(
 
     Args:
         own_names: placeholder → the name that only this run used for it.
-        is_rescored: the scores are the model's: they are not compared.
+        is_rescored: the scores are the model's: they, and what explains them, are not compared.
         is_reframed: the cluster sent chunks and the gateway a length.
     """
     body = answer.body
@@ -115,7 +116,7 @@ def _normalise(
         body = json.dumps(json.loads(body), sort_keys=True).encode()
     body = _take_out(body, own_names)
     if is_rescored:
-        body = _PRETTY_SCORE.sub(b"", _SCORE.sub(b"", _take_out_explanations(body)))
+        body = _without_explanations(_PRETTY_SCORE.sub(b"", _SCORE.sub(b"", body)))
     if request.has_numbers_of_the_moment:
         body = _BLANKS.sub(b" ", _OF_THE_MOMENT.sub(b"0", body))
     headers = _comparable_headers(request, answer, own_names)
@@ -136,21 +137,17 @@ def _comparable_headers(request: Request, answer: Answer, own_names: Mapping[str
     return tuple(kept)
 
 
-def _take_out_explanations(body: bytes) -> bytes:
-    """Without what explains scores: the cluster's stands inside the gateway's."""
-    text, pieces, position = body.decode("utf-8", "surrogateescape"), [], 0
-    for found in _EXPLANATION.finditer(text):
-        pieces.append(text[position : found.start()])
-        _, position = JSONDecoder().raw_decode(text, found.end())
-    return "".join([*pieces, text[position:]]).encode("utf-8", "surrogateescape")
-
-
-_EXPLANATION = re.compile(r'"_explanation"\s*:\s*')
-
-
 def _take_out(text: bytes, own_names: Mapping[str, str]) -> bytes:
     for name, own in own_names.items():
         text = text.replace(own.encode(), f"{{{name}}}".encode())
     for name, pattern in DIFFERS_BY_NATURE.items():
         text = pattern.sub(f"<{name}>".encode(), text)
     return text
+
+
+def _without_explanations(body: bytes) -> bytes:
+    text = body.decode("utf-8", "surrogateescape")
+    while found := _EXPLANATION.search(text):
+        _, end = JSONDecoder().raw_decode(text, found.end())
+        text = f"{text[: found.start()]}<explanation>{text[end:]}"
+    return text.encode("utf-8", "surrogateescape")
