@@ -7,13 +7,16 @@ from typing import Any
 
 # Of each shard: length and name of its index, length (22) and id of that index.
 _INDEX_ID = re.compile(rb"\x16[A-Za-z0-9_-]{22}")
+_BACKING_INDEX = re.compile(
+    r"\.ds-(.+?)-(?:\d{4}\.\d\d\.\d\d-)?\d{6}"
+)  # of a data stream, which policies name
 _NAME = re.compile(rb"[^\x00-\x20A-Z\"*\\<|,>/?#:]+")
 
 
 def find_pit_indices(pit: Any) -> tuple[str, ...]:
     """Find the indices of a body's ``pit``, each once; none if its id can't be read.
 
-    They are the concrete indices: an alias or a pattern that the point in time was opened with is gone.
+    They are data streams and concrete indices: an alias or a pattern that it was opened with is gone.
     """
     encoded = pit.get("id") if isinstance(pit, Mapping) else None
     if not isinstance(encoded, str):
@@ -23,7 +26,7 @@ def find_pit_indices(pit: Any) -> tuple[str, ...]:
     except ValueError:
         return ()
     names = (_read_name_before(raw, found.start()) for found in _INDEX_ID.finditer(raw))
-    return tuple(dict.fromkeys(name for name in names if name))
+    return tuple(dict.fromkeys(_BACKING_INDEX.sub(r"\1", name) for name in names if name))
 
 
 def _read_name_before(raw: bytes, end: int) -> str | None:

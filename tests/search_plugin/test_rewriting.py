@@ -160,6 +160,10 @@ def write_pit(*indices, context=1, broken=False):
         pytest.param({"id": write_pit("wine", "wine", "beer-2")}, ("wine", "beer-2"), id="shards of two"),
         pytest.param({"id": write_pit("a", "b", context=0x15B)}, ("a", "b"), id="a number like a name"),
         pytest.param({"id": write_pit("a", context=0x0261_62)}, ("a",), id="or a longer one"),
+        pytest.param({"id": write_pit(".ds-logs-app-000001")}, ("logs-app",), id="OpenSearch's data stream"),
+        pytest.param(
+            {"id": write_pit(".ds-logs-a-2026.11.21-000012")}, ("logs-a",), id="Elasticsearch's data stream"
+        ),
         pytest.param({"id": write_pit("wäin")}, ("wäin",), id="utf-8"),
         pytest.param({"id": write_pit("wine", broken=True)}, ("wine",), id="without padding"),
         pytest.param({"id": "x"}, (), id="not an id"),
