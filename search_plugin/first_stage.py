@@ -29,6 +29,12 @@ class Hit:
         return node and node.value
 
     @property
+    def identity(self) -> tuple[str, str] | None:
+        """Index and id of its document; None if it has none."""
+        index, own = self.value("_index"), self.value("_id")
+        return (index, own) if isinstance(index, str) and isinstance(own, str) else None
+
+    @property
     def score(self) -> Node[Any] | None:
         """The node of its ``_score``."""
         return self.members.get("_score")

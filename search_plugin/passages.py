@@ -43,6 +43,9 @@ def read_passages(plan: Plan, first_stage: FirstStage) -> Passages | Skip:
         return Skip(Reason.TOO_FEW_HITS)
     if any(hit.first_stage_score is None for hit in hits):
         return Skip(Reason.SORT_NOT_SCORE)
+    ids = [hit.identity for hit in hits if hit.identity is not None]
+    if len(set(ids)) < len(ids):
+        return Skip(Reason.REPEATED_HITS)
     window = hits[: plan.policy.window]
     most = MAX_PASSAGES // len(window)
     of_hits = [_read_passages(hit, plan, most) for hit in window]

@@ -32,6 +32,7 @@ class Reason(StrEnum):
 
     # found in the cluster's answer
     TOO_FEW_HITS = "too_few_hits"  # fewer than two hits, or none on the page: there is no order to improve
+    REPEATED_HITS = "repeated_hits"  # a document twice: not a ranking, as a hybrid query without its pipeline
     CLUSTER_REFUSED = "cluster_refused"  # the cluster took the search only as the client sent it
 
     STILL_RUNNING = "still_running"  # an asynchronous search whose hits are not the best ones yet

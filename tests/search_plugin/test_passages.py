@@ -89,6 +89,15 @@ def test_hits_unfit_for_scoring_are_skipped(sources, keywords, reason):
     assert read(sources, **keywords) == Skip(reason)
 
 
+def test_a_document_twice_is_no_ranking():
+    """OpenSearch's hybrid query gives the hits of its parts one after the other without a pipeline."""
+    hit = {"_index": "wine", "_id": "1", "_score": 1.0, "_source": OTHER}
+    for other, reason in (({"_id": "2"}, None), ({"_index": "beer"}, None), ({}, Reason.REPEATED_HITS)):
+        answer = json.dumps({"hits": {"hits": [hit, {**hit, **other}]}})
+        decision = read_passages(make_plan(), FirstStage.parse(answer))
+        assert (decision.reason if isinstance(decision, Skip) else None) is reason
+
+
 HIT = {
     "_source": {"title": "red", "year": 1990, "body": "the whole body"},
     "fields": {
