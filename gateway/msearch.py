@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -139,7 +140,11 @@ class MultiSearch:
             if isinstance(decision, Plan):
                 with suppress(UnreadableAnswer):
                     work[i] = decision, FirstStage.parse(pages[i].text)
-        refused = [i for i, decision in enumerate(decisions) if isinstance(decision, Plan) and i not in work]
+        refused = [
+            i
+            for i, decision in enumerate(decisions)
+            if isinstance(decision, Plan) and i not in work and _read_status(pages[i].text) in PERHAPS_OURS
+        ]
         for i, page in self._ask_again(request, items, decisions, pages, refused, story).items():
             pages[i] = page
         for i, page in zip(work, self.tools.rescorer.rescore(list(work.values()), story), strict=True):
@@ -169,6 +174,12 @@ class MultiSearch:
         except (UnreadableAnswer, UnreadableCodingError):
             return {}
         return {i: Page(text, pages[i].outcome) for i, text in zip(refused, texts, strict=False)}
+
+
+def _read_status(text: str) -> object:
+    with suppress(ValueError, RecursionError, AttributeError):
+        return json.loads(text).get("status")
+    return None
 
 
 def _stripped(decision: Decision) -> Rewrite:

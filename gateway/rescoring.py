@@ -7,6 +7,7 @@ import logging
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from threading import BoundedSemaphore
 from typing import NamedTuple
 
 from gateway.errors import ClientGone, error_body
@@ -53,6 +54,7 @@ class Rescorer:
     _shadows: ThreadPoolExecutor = field(
         default_factory=lambda: ThreadPoolExecutor(_SHADOWS, thread_name_prefix="shadow")
     )
+    _free_shadows: BoundedSemaphore = field(default_factory=lambda: BoundedSemaphore(_SHADOWS))
 
     def rescore(self, work: Sequence[tuple[Plan, FirstStage]], story: Story) -> list[Page]:
         """One page each; all wait for their scores at the same time."""
@@ -132,6 +134,11 @@ class Rescorer:
             except ScoringFailed as failure:
                 logger.info("shadow.failed policy=%s reason=%s", plan.policy.name, failure.reason.value)
                 return
+            except Exception:
+                logger.exception("shadow.failed policy=%s", plan.policy.name)
+                return
+            finally:
+                self._free_shadows.release()
             page = range(plan.page_from, plan.page_from + plan.page_size)
             moved = sum(place.hit != rank for rank, place in enumerate(placed) if rank in page)
             logger.info(
@@ -139,5 +146,5 @@ class Rescorer:
                 *(plan.policy.name, plan.policy.model, story.passed_ms(), moved, min(len(page), len(placed))),
             )
 
-        if self._shadows._work_queue.qsize() < _SHADOWS:  # the rest is only fewer samples
+        if self._free_shadows.acquire(blocking=False):  # who comes in between is one sample less
             self._shadows.submit(run)

@@ -230,6 +230,15 @@ def test_an_item_that_only_the_window_spoils_is_asked_again(search):
     assert told(answered) == ("applied", "cluster_refused")
 
 
+def test_an_item_that_is_wrong_in_itself_is_not_asked_again(search):
+    error = b'{"error":{"type":"index_not_found_exception"},"status":404}'
+    script(search, ("/_msearch", b'{"took":1,"responses":[' + error + b"," + search_answer(*TITLES) + b"]}"))
+    answered = search.post("/_msearch", ndjson((BOOKS, MATCH), (BOOKS, {**MATCH, "size": 2})))
+    assert json.loads(answered.data)["responses"][0] == json.loads(error)
+    assert told(answered) == ("applied", "cluster_refused")
+    assert search.targets == ["/_msearch"]
+
+
 @pytest.mark.parametrize("body", [b"{}\n{}", b"{}\n", b'{"index":1}\n{}\n', b"\n{}\n"])
 def test_a_malformed_multi_search_passes_as_it_came(search, body):
     answered = search.post("/books/_msearch", body)
