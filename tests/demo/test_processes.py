@@ -67,7 +67,7 @@ def test_the_password_of_redis_is_in_no_command(tmp_path, adapter):
 
 def test_the_gateway_understands_the_written_configuration(tmp_path, adapter):
     make_plan({}, tmp_path, adapter)
-    assert read_config(tmp_path / "rerank.toml") == (
+    assert read_config(tmp_path / "rerank.toml").policies == (
         Policy(
             name="pydocs",
             indices=("pydocs*",),
