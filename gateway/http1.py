@@ -61,6 +61,11 @@ class Response:
         if reader.is_complete:
             self.close()
 
+    @property
+    def is_complete(self) -> bool:
+        """No piece follows the one that was given last."""
+        return self._reader.is_complete and not self._reader.pieces
+
     def __iter__(self) -> Iterator[bytes]:
         reader = self._reader
         while True:

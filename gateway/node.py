@@ -48,6 +48,11 @@ class ClusterAnswer:
         """The first value of one header, None without it; ``name`` in lower case."""
         return next((value for found, value in self.headers if found.lower() == name), None)
 
+    @property
+    def is_complete(self) -> bool:
+        """No piece follows the one that was given last."""
+        return self._response.is_complete
+
     def __iter__(self) -> Iterator[bytes]:
         return iter(self._response)
 

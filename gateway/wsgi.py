@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
+LAST_CHUNK = b"0\r\n\r\n"
 LINGER_MS = 20
 """How long a thread waits for its client's next request before the connection goes back to the poller."""
 
@@ -81,10 +82,17 @@ class GatewayServer(BaseApplication):  # type: ignore[misc]
 class TransparentResponse(wsgi.Response):  # type: ignore[misc]
     """The cluster's headers and no others; the head leaves in one piece with the first bytes of the body.
 
-    Until then nothing is sent: an answer that fails before can still become an error.
+    Until then nothing is sent: an answer that fails before can still become an error. The last, empty chunk
+    leaves together with the last bytes, where these are known to be the last: some clients give a connection
+    up that is not at the answer's end when they are.
+
+    Attributes:
+        is_last: said by the application: no bytes follow those that come next.
     """
 
+    is_last = False
     _head = b""
+    _is_ended = False
 
     def process_headers(self, headers: list[tuple[str, str]]) -> None:
         """See `wsgi.Response`."""
@@ -112,16 +120,18 @@ class TransparentResponse(wsgi.Response):  # type: ignore[misc]
     def close(self) -> None:
         """Send what is left."""
         self.send_headers()
-        if rest := self._head + (b"0\r\n\r\n" if self.chunked else b""):
-            self._send(rest)
+        self._send(b"", is_end=True)
 
     def _emit_body(self, piece: bytes) -> None:
         framed = b"%X\r\n%b\r\n" % (len(piece), piece) if self.chunked else piece
-        self._send(self._head + framed)
+        self._send(framed, is_end=self.is_last)
 
-    def _send(self, framed: bytes) -> None:
-        self._head, self.headers_sent = b"", True
-        self.sock.sendall(framed)
+    def _send(self, framed: bytes, *, is_end: bool) -> None:
+        if is_end and self.chunked and not self._is_ended:
+            framed += LAST_CHUNK
+        if sent := self._head + framed:
+            self._head, self.headers_sent, self._is_ended = b"", True, is_end
+            self.sock.sendall(sent)
 
 
 class BodyReader:
@@ -262,7 +272,9 @@ def _with_client(app: WSGIApplication, watcher: Watcher) -> WSGIApplication:
 def _break_off(body: Iterable[bytes], response: Any) -> Iterator[bytes]:
     """``body``; if it cannot be read to its end, the client's connection ends too: it must not look whole."""
     try:
-        yield from body
+        for piece in body:
+            response.is_last = getattr(body, "is_complete", False)
+            yield piece
     except GatewayError as error:
         if not response.headers_sent:
             raise  # there can still be an error instead

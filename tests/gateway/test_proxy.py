@@ -179,6 +179,16 @@ def test_a_chunked_answer_reaches_the_client_chunked(gateway, cluster):
     assert join_chunks(body) == b"abcde"
 
 
+def test_a_chunked_answer_leaves_in_one_piece_with_its_end(gateway, cluster):
+    """Some clients give a connection up whose last, empty chunk is not there when the body is."""
+    framed = b"2\r\n{}\r\n0\r\n\r\n"
+    cluster.script = lambda received: b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + framed
+    with gateway.connect() as connection:
+        for _ in range(30):  # two pieces would sometimes come as one
+            connection.sendall(b"GET /x HTTP/1.1\r\nHost: g\r\n\r\n")
+            assert connection.recv(10_000).endswith(b"\r\n\r\n" + framed)
+
+
 def test_a_compressed_answer_is_not_touched(gateway, cluster):
     packed = gzip.compress(b"{}" * 100)
     cluster.script = lambda received: answer(packed, headers=["content-encoding: gzip"])
@@ -295,18 +305,28 @@ def test_a_large_answer_streams_through_with_memory_flat(gateway, cluster):
     assert peak - before < 20_000_000
 
 
-def test_an_answer_starts_before_it_is_whole(gateway, cluster):
+@pytest.mark.parametrize(
+    ("start", "rest"),
+    [
+        pytest.param(b"Content-Length: 4\r\n\r\nab", b"cd", id="with a length"),
+        pytest.param(
+            b"Transfer-Encoding: chunked\r\n\r\n2\r\nab\r\n", b"2\r\ncd\r\n0\r\n\r\n", id="in chunks"
+        ),
+        pytest.param(b"Transfer-Encoding: chunked\r\n\r\n4\r\nab", b"cd\r\n0\r\n\r\n", id="half a chunk"),
+    ],
+)
+def test_an_answer_starts_before_it_is_whole(gateway, cluster, start, rest):
     def slowly(received):
-        yield b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nab"
+        yield b"HTTP/1.1 200 OK\r\n" + start
         time.sleep(1.0)
-        yield b"cd"
+        yield rest
 
     cluster.script = slowly
     with gateway.connect() as connection:
         connection.sendall(b"GET /x HTTP/1.1\r\nHost: g\r\nConnection: close\r\n\r\n")
         started = time.monotonic()
         seen = b""
-        while not seen.endswith(b"ab"):
+        while b"ab" not in seen.partition(b"\r\n\r\n")[2]:
             seen += connection.recv(1000)
         assert time.monotonic() - started < 0.8
 
