@@ -11,7 +11,7 @@ from search_plugin.policy import MAX_WINDOW, Chunking, Mode, ScoreMode, Text
 
 HEADER_PREFIX = "x-rerank"
 
-_TIME = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m)")
+_TIME = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,9})?)(ms|s|m)")
 _MILLISECONDS = {"ms": 1, "s": 1_000, "m": 60_000}
 _MODES: Mapping[str, Mode] = {
     **dict.fromkeys(("", "true", "on", "1"), "on"),
@@ -39,7 +39,7 @@ def _read_chunking(value: object) -> object:
     words = settings.get("max_chunk_size", Chunking.model_fields["words"].default)
     overlaps = {"sentence": 0, "word": settings.get("overlap", 0)}
     by = settings.get("strategy", "sentence")
-    if by not in overlaps:
+    if not isinstance(by, str) or by not in overlaps:
         raise ValueError(f"chunking_settings.strategy: expected one of {', '.join(overlaps)}")
     chosen = {"words": words, "overlap": overlaps[by], "by": by, "most": value.get("size", 1)}
     return chosen | ({"score": value["score"]} if "score" in value else {})

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from search_plugin.errors import UnreadableAnswer
-from search_plugin.raw_json import Node, scan_array, scan_document, scan_object
+from search_plugin.raw_json import Node, scan_array, scan_document, scan_object, scan_value
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,23 +15,23 @@ class Hit:
     """One entry of ``hits.hits``.
 
     Attributes:
-        start, end: its span in the answer's text.
-        members: the nodes of what it holds, in their order.
+        text: the answer's.
+        start, end: its span in it.
+        parsed: what it holds.
     """
 
+    text: str
     start: int
     end: int
-    members: Mapping[str, Node[Any]]
+    parsed: Mapping[str, Any]
 
     def value(self, name: str) -> Any:
         """One of its members, parsed; None without it."""
-        node = self.members.get(name)
-        return node and node.value
+        return self.parsed.get(name)
 
-    @property
-    def score(self) -> Node[Any] | None:
-        """The node of its ``_score``."""
-        return self.members.get("_score")
+    def scan(self) -> dict[str, Node[Any]]:
+        """The nodes of what it holds, in their order; not kept, as only the page's hits need them."""
+        return scan_object(self.text, self.start)[0]
 
     @property
     def source(self) -> Any:
@@ -41,7 +41,8 @@ class Hit:
     @property
     def first_stage_score(self) -> float | None:
         """The number in ``_score``; None if there is none, as under a sort."""
-        return None if self.score is None or not _is_number(self.score.value) else self.score.value
+        score = self.parsed.get("_score")
+        return score if _is_number(score) else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +85,7 @@ class FirstStage:
         return cls(
             text=text,
             whole=whole,
-            hits=tuple(Hit(node.start, node.end, node.value) for node in array.value),
+            hits=tuple(Hit(text, node.start, node.end, node.value) for node in array.value),
             start=array.start,
             end=array.end,
             max_score=max_score if max_score and _is_number(max_score.value) else None,
@@ -99,8 +100,15 @@ def _scan_hits(text: str, start: int) -> tuple[dict[str, Node[Any]], int]:
     return scan_object(text, start, {"hits": _scan_hits_array})
 
 
-def _scan_hits_array(text: str, start: int) -> tuple[list[Node[dict[str, Node[Any]]]], int]:
-    return scan_array(text, start, scan_object)
+def _scan_hits_array(text: str, start: int) -> tuple[list[Node[dict[str, Any]]], int]:
+    return scan_array(text, start, _scan_hit)
+
+
+def _scan_hit(text: str, start: int) -> tuple[dict[str, Any], int]:
+    value, end = scan_value(text, start)
+    if not isinstance(value, dict):
+        raise ValueError(f"expected a hit at {start}")
+    return value, end
 
 
 def _is_number(value: object) -> bool:
