@@ -78,8 +78,8 @@ def _read_text(hit: Hit, plan: Plan) -> str:
     policy = plan.policy
     if policy.passage_template is not None:
         return _fill_template(hit, plan, policy.passage_template)
-    texts = (_read_field(hit, field, plan) for field in policy.passage_fields or _ALL)
-    return policy.separator.join(text for text in texts if text and not text.isspace())
+    texts = [_read_field(hit, field, plan) for field in policy.passage_fields or _ALL]
+    return policy.separator.join([text for text in texts if text and not text.isspace()])
 
 
 def _fill_template(hit: Hit, plan: Plan, template: str) -> str:
@@ -92,8 +92,10 @@ _ALL = ("",)
 
 
 def _read_field(hit: Hit, path: str, plan: Plan) -> str:
-    found = (_SOURCES[source](hit, path, plan) for source in plan.policy.passage_sources)
-    return next(filter(None, map(" ".join, found)), "")
+    for source in plan.policy.passage_sources:
+        if text := " ".join(_SOURCES[source](hit, path, plan)):
+            return text
+    return ""
 
 
 def _from_source(hit: Hit, path: str, plan: Plan) -> list[str]:
