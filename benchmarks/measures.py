@@ -9,7 +9,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from benchmarks.report import Row
-from benchmarks.timing import take_turns
+from benchmarks.timing import Step, take_turns
 from demo import settings
 from search_plugin import (
     FirstStage,
@@ -28,6 +28,7 @@ SEARCH_ROUNDS, SEARCH_WARM_UP = 40, 3
 PAIR_ROUNDS, PAIR_WARM_UP = 7, 1
 PURE_ROUNDS, PURE_WARM_UP = 500, 20
 PAIRS = 100
+WINDOWS = (settings.WINDOW, 100)
 
 
 class Client:
@@ -111,9 +112,9 @@ def measure_pairs(cluster_url: str, queries: Sequence[str]) -> Iterator[Row]:
 
 
 def measure_plugin(cluster_url: str, query: str) -> Iterator[Row]:
-    """The pure functions alone: planning, and putting scores into an answer."""
+    """The pure functions alone: planning, and putting scores into an answer, for two windows."""
     policy = Policy(
-        name="bench", indices=("*",), model="m", passage_fields=settings.FIELDS, window=settings.WINDOW
+        name="bench", indices=("*",), model="m", passage_fields=settings.FIELDS, window=WINDOWS[-1]
     )
     body = json.dumps(make_search(query)).encode()
     request = SearchRequest(
@@ -122,15 +123,20 @@ def measure_plugin(cluster_url: str, query: str) -> Iterator[Row]:
     rules = Rules((policy,))
     plan = plan_search(request, rules)
     assert isinstance(plan, Plan)
-    _, answer = Client(cluster_url).search(make_search(query, settings.WINDOW))
-    scores = [float(number % 7) for number in range(settings.WINDOW)]
+    client = Client(cluster_url)
+    answers = [client.search(make_search(query, window))[1] for window in WINDOWS]
 
-    def answer_page() -> None:
+    def answer_page(answer: bytes) -> None:
         first_stage = FirstStage.parse(answer)
         read_passages(plan, first_stage)
+        scores = [float(number % 7) for number in range(len(first_stage.hits))]
         merge(plan, first_stage, place_hits(plan, first_stage, scores))
 
-    steps = {"planning": lambda: plan_search(request, rules), "passages and merge": answer_page}
+    steps: dict[str, Step] = {"planning": lambda: plan_search(request, rules)}
+    for answer in answers:
+        count = len(FirstStage.parse(answer).hits)
+        name = f"passages and merge, {count} hits of {len(answer) // max(count, 1)} bytes"
+        steps[name] = lambda answer=answer: answer_page(answer)
     for name, times in take_turns(steps, PURE_ROUNDS, PURE_WARM_UP).items():
         yield f"{name}, median", f"{times.median_s * 1e6:.0f} µs"
 

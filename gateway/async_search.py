@@ -104,7 +104,7 @@ def _answer_envelope(
     if answer.status != 200:
         return story.tell(pass_back(answer), Skip(Reason.CLUSTER_REFUSED))
     content = answer.read()
-    outcome: Outcome = Skip(Reason.STILL_RUNNING)
+    unranked: Outcome = Skip(Reason.STILL_RUNNING)
     try:
         text = decode(content, answer.header(b"content-encoding")).decode("utf-8", "surrogateescape")
         members = scan_document(text, scan_object).value
@@ -112,23 +112,31 @@ def _answer_envelope(
         told = pass_back(answer)
         told.response = [content]
         return story.tell(told, Skip(Reason.UNSUPPORTED_FORMAT))
-    edits = []
+    with_our_id = []
     if (own := members.get("id")) and isinstance(own.value, str):
-        edits.append((own.start, own.end, json.dumps(own.value + TICKET_MARK + ticket)))
-    if inner := members.get("response"):
-        with suppress(UnreadableAnswer):
-            first_stage = FirstStage.parse(text[inner.start : inner.end])
-            if _is_whole(members):
-                (page,) = tools.rescorer.rescore([(plan, first_stage)], story)
-            else:
-                page = tools.rescorer.restore(plan, first_stage, outcome, story)
-            outcome = page.outcome
-            edits.append((inner.start, inner.end, page.text))
-    text = apply_edits(text, 0, len(text), edits)
-    told = with_text(answer, filter_answer(text, plan.filter_path) if plan.filter_path else text)
+        with_our_id.append((own.start, own.end, json.dumps(own.value + TICKET_MARK + ticket)))
+
+    def rank() -> tuple[str, Outcome]:
+        edits, outcome = [*with_our_id], unranked
+        if inner := members.get("response"):
+            with suppress(UnreadableAnswer):
+                first_stage = FirstStage.parse(text[inner.start : inner.end])
+                if _is_whole(members):
+                    (page,) = tools.rescorer.rescore([(plan, first_stage)], story)
+                else:
+                    page = tools.rescorer.restore(plan, first_stage, outcome, story)
+                outcome = page.outcome
+                edits.append((inner.start, inner.end, page.text))
+        ranked = apply_edits(text, 0, len(text), edits)
+        return filter_answer(ranked, plan.filter_path) if plan.filter_path else ranked, outcome
+
+    ranked = tools.guard(rank, "merge.failed")
+    if isinstance(ranked, Skip):  # the cluster has no other answer to this id
+        ranked = apply_edits(text, 0, len(text), with_our_id), ranked
+    told = with_text(answer, ranked[0])
     for name in {name for name, _ in told.headers if name.lower() in _ID_HEADERS}:
         told.headers[name] = told.headers[name] + TICKET_MARK + ticket
-    return story.tell(told, outcome)
+    return story.tell(told, ranked[1])
 
 
 def _is_whole(members: Mapping[str, Any]) -> bool:

@@ -60,16 +60,21 @@ class MultiSearch:
             named = [item.read_indices(indices) for item in items]
         except ValueError:
             return self.tools.leave_alone(request, Skip(Reason.MALFORMED_BODY), story)
-        decisions = self.tools.guard(lambda: self._plan(request, items, named, body, story))
-        if isinstance(decisions, Skip):
-            return self.tools.leave_alone(request, decisions, story)
+
+        def plan() -> tuple[list[Decision], Rewrite, Rewrite]:
+            decisions = self._plan(request, items, named, body, story)
+            enlarged = [d.enlarged if isinstance(d, Plan) else _stripped(d) for d in decisions]
+            stripped = [_stripped(decision) for decision in decisions]
+            return decisions, self._rewrite(request, items, stripped), self._rewrite(request, items, enlarged)
+
+        planned = self.tools.guard(plan)
+        if isinstance(planned, Skip):
+            return self.tools.leave_alone(request, planned, story)
+        decisions, stripped, asked = planned
         story.plans += [decision for decision in decisions if isinstance(decision, Plan)]
-        stripped = self._rewrite(request, items, [_stripped(decision) for decision in decisions])
         if not story.plans:
             return story.tell(self.tools.forward(request, stripped, story), *_skips(decisions))
-        enlarged = [d.enlarged if isinstance(d, Plan) else _stripped(d) for d in decisions]
         with story.measure("cluster"):
-            asked = self._rewrite(request, items, enlarged)
             answer = self.tools.send(request, replace(asked, target=ask_for_all(asked.target)))
             if answer.status not in (200, *PERHAPS_OURS):
                 return story.tell(pass_back(answer), Skip(Reason.CLUSTER_REFUSED))
@@ -82,12 +87,19 @@ class MultiSearch:
                 raise UnreadableAnswer("not one answer an item")
         except (UnreadableAnswer, UnreadableCodingError):
             return story.tell(self.tools.forward(request, stripped, story), Skip(Reason.CLUSTER_REFUSED))
-        pages = self._rescore(request, items, decisions, responses, story)
-        with story.measure("merge"):
-            text = responses.join([page.text for page in pages])
-            filter_path = read_filter_path(request.target)
-            told = with_text(answer, filter_answer(text, filter_path) if filter_path else text)
-        return story.tell(told, *(page.outcome for page in pages))
+
+        def rescore() -> Answer:
+            pages = self._rescore(request, items, decisions, responses, story)
+            with story.measure("merge"):
+                text = responses.join([page.text for page in pages])
+                filter_path = read_filter_path(request.target)
+                told = with_text(answer, filter_answer(text, filter_path) if filter_path else text)
+            return story.tell(told, *(page.outcome for page in pages))
+
+        rescored = self.tools.guard(rescore, "merge.failed")
+        if isinstance(rescored, Skip):
+            return story.tell(self.tools.forward(request, stripped, story), rescored)
+        return rescored
 
     def _plan(
         self,

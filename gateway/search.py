@@ -56,8 +56,15 @@ class SingleSearch:
                 first_stage = FirstStage.parse(decode(content, enlarged.header(b"content-encoding")))
         except (UnreadableAnswer, UnreadableCodingError):
             return self.tools.leave_alone(request, Skip(Reason.UNSUPPORTED_FORMAT, plan.stripped), story)
-        (page,) = self.tools.rescorer.rescore([(plan, first_stage)], story)
-        return _answer_page(enlarged, plan, page, story)
+
+        def rescore() -> Answer:
+            (page,) = self.tools.rescorer.rescore([(plan, first_stage)], story)
+            return _answer_page(enlarged, plan, page, story)
+
+        answer = self.tools.guard(rescore, "merge.failed")
+        if isinstance(answer, Skip):
+            return self.tools.leave_alone(request, replace(answer, stripped=plan.stripped), story)
+        return answer
 
     def plan(self, request: ClientRequest, indices: tuple[str, ...], story: Story) -> Plan | Skip:
         """The decision, its rewrites in the form of the request."""

@@ -53,14 +53,14 @@ class SearchTools:
         names_us = b"rerank" in body  # only then does it matter which engine it is
         return Rules(config.policies, config.models, self.cluster.find_engine() if names_us else None)
 
-    def guard(self, decide: Callable[[], T]) -> T | Skip:
-        """A decision, or none where a mistake of ours prevents it: that costs the client only the order."""
+    def guard(self, work: Callable[[], T], event: str = "plan.failed") -> T | Skip:
+        """What comes of our work, or none where a mistake of ours prevents it: that costs only the order."""
         try:
-            return decide()
+            return work()
         except (BadAsk, GatewayError):
             raise
         except Exception:
-            logger.exception("plan.failed")
+            logger.exception(event)
             return Skip(Reason.BACKEND_ERROR)
 
     def send(self, request: ClientRequest, rewrite: Rewrite) -> ClusterAnswer:

@@ -11,7 +11,7 @@ from search_plugin.policy import MAX_WINDOW, Chunking, Mode, ScoreMode, Text
 
 HEADER_PREFIX = "x-rerank"
 
-_TIME = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m)")
+_TIME = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,9})?)(ms|s|m)")
 _MILLISECONDS = {"ms": 1, "s": 1_000, "m": 60_000}
 _MODES: Mapping[str, Mode] = {
     **dict.fromkeys(("", "true", "on", "1"), "on"),
@@ -39,7 +39,7 @@ def _read_chunking(value: object) -> object:
     words = settings.get("max_chunk_size", Chunking.model_fields["words"].default)
     overlaps = {"sentence": 0, "word": settings.get("overlap", 0)}
     by = settings.get("strategy", "sentence")
-    if by not in overlaps:
+    if not isinstance(by, str) or by not in overlaps:
         raise ValueError(f"chunking_settings.strategy: expected one of {', '.join(overlaps)}")
     chosen = {"words": words, "overlap": overlaps[by], "by": by, "most": value.get("size", 1)}
     return chosen | ({"score": value["score"]} if "score" in value else {})
@@ -72,6 +72,8 @@ class Ask(BaseModel):
 
     def behind(self, first: "Ask") -> "Ask":
         """Both laid over each other: where ``first`` says nothing, this one counts."""
+        if first is NOTHING or self is NOTHING:
+            return self if first is NOTHING else first
         both = Ask.model_construct(**{**dict(self._said()), **dict(first._said())})
         both._places = {**self._places, **first._places}
         return both
@@ -90,7 +92,7 @@ class Ask(BaseModel):
         return ((name, value) for name in Ask.model_fields if (value := getattr(self, name)) is not None)
 
     def __bool__(self) -> bool:
-        return any(True for _ in self._said())
+        return self is not NOTHING and any(True for _ in self._said())
 
 
 _POLICY_OPTIONS: Mapping[str, str] = {
@@ -225,6 +227,8 @@ NOTHING = Ask()
 
 
 def _build(said: Mapping[str, object], place: Callable[[str], str]) -> Ask:
+    for unknown in said.keys() - Ask.model_fields.keys():  # pydantic names only those that UTF-8 can spell
+        raise BadAsk(place(unknown), "unknown")
     try:
         ask = Ask.model_validate(said)
         ask._places = {name: place(name) for name in said}
@@ -233,7 +237,4 @@ def _build(said: Mapping[str, object], place: Callable[[str], str]) -> Ask:
         first = error.errors(include_url=False, include_input=False)[0]
         name, *deeper = map(str, first["loc"])
         path = ".".join([place(name), *deeper])
-        problem = (
-            "unknown" if first["type"] == "extra_forbidden" else first["msg"].removeprefix("Value error, ")
-        )
-        raise BadAsk(path, problem) from None
+        raise BadAsk(path, first["msg"].removeprefix("Value error, ")) from None

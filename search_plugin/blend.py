@@ -2,8 +2,8 @@
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from itertools import accumulate
+from typing import NamedTuple
 
 from search_plugin.first_stage import FirstStage
 from search_plugin.plan import Plan
@@ -16,8 +16,7 @@ _LARGEST = 3e38
 _TAIL_BELOW = 0.999
 
 
-@dataclass(frozen=True, slots=True)
-class Placed:
+class Placed(NamedTuple):
     """A hit's place in the new order.
 
     Attributes:

@@ -5,8 +5,7 @@ path that begins with ``-`` leaves out. Arrays are looked through. What is left 
 """
 
 import re
-from collections.abc import Sequence
-from fnmatch import fnmatchcase
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from search_plugin.raw_json import (
@@ -19,6 +18,7 @@ from search_plugin.raw_json import (
     scan_object,
     scan_value,
 )
+from search_plugin.wildcards import matches
 
 Path = tuple[str, ...]
 
@@ -32,6 +32,10 @@ def filter_answer(text: str, filter_path: str) -> str:
     Args:
         text: an object.
         filter_path: the parameter's value, decoded.
+
+    Raises:
+        ValueError: the text is no JSON.
+        RecursionError: it is nested too deeply.
     """
     paths = [path.strip() for path in _COMMA.split(filter_path) if path.strip()]
     for paths_of_a_kind, leaves_out in (
@@ -39,7 +43,7 @@ def filter_answer(text: str, filter_path: str) -> str:
         ([path[1:] for path in paths if path.startswith("-")], True),
     ):
         if paths_of_a_kind:
-            split = [tuple(name.replace("\\.", ".") for name in _DOT.split(path)) for path in paths_of_a_kind]
+            split = [tuple(_split_path(path)) for path in paths_of_a_kind]
             whole = scan_document(text, scan_value)
             empty = "{ }" if text[whole.start + 1].isspace() else "{}"  # as both engines print a pretty one
             kept = _filter_object(text, whole.start, split, leaves_out) or empty
@@ -47,10 +51,17 @@ def filter_answer(text: str, filter_path: str) -> str:
     return text
 
 
+def _split_path(path: str) -> Iterator[str]:
+    """Its names; any names and any names are any names."""
+    before = None
+    for name in _DOT.split(path):
+        if (name, before) != ("**", "**"):
+            yield name.replace("\\.", ".")
+        before = name
+
+
 def _filter_object(text: str, start: int, paths: Sequence[Path], leaves_out: bool) -> str | None:
     members, end = scan_object(text, start)
-    if not members:
-        return None if not leaves_out else text[start:end]
     edits = []
     dropped = []
     for name, node in members.items():
@@ -67,7 +78,7 @@ def _filter_object(text: str, start: int, paths: Sequence[Path], leaves_out: boo
 def _filter_member(
     text: str, name: str, node: Node[Any], paths: Sequence[Path], leaves_out: bool
 ) -> str | None:
-    rests = [rest for path in paths for rest in _step(path, name)]
+    rests = _step(paths, name)
     raw = text[node.start : node.end]
     if () in rests:
         return None if leaves_out else raw
@@ -87,9 +98,16 @@ def _filter_value(text: str, node: Node[Any], paths: Sequence[Path], leaves_out:
     return text[node.start : node.end] if leaves_out else None
 
 
-def _step(path: Path, name: str) -> list[Path]:
-    """What remains of a path behind one name; none if it does not match, an empty one if it ends there."""
-    head, rest = path[0], path[1:]
-    if head == "**":
-        return [path, *([()] if not rest else _step(rest, name))]
-    return [rest] if fnmatchcase(name, head.replace("[", "[[]").replace("?", "[?]")) else []
+def _step(paths: Sequence[Path], name: str) -> list[Path]:
+    """What remains of the paths behind one name, each once; an empty one where a path ends there."""
+    rests: dict[Path, None] = {}
+    for path in paths:
+        rest = path
+        while rest and rest[0] == "**":
+            rests[rest] = None
+            rest = rest[1:]
+        if not rest:
+            rests[()] = None
+        elif matches(name, rest[0]):
+            rests[rest[1:]] = None
+    return list(rests)

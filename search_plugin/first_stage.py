@@ -4,29 +4,31 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from search_plugin.errors import UnreadableAnswer
-from search_plugin.raw_json import Node, scan_array, scan_document, scan_object
+from search_plugin.raw_json import Node, scan_array, scan_document, scan_object, scan_value
 
 
-@dataclass(frozen=True, slots=True)
-class Hit:
+class Hit(NamedTuple):
     """One entry of ``hits.hits``.
 
     Attributes:
-        start, end: its span in the answer's text.
-        members: the nodes of what it holds, in their order.
+        text: the answer's.
+        start, end: its span in it.
+        parsed: what it holds.
+        first_stage_score: the number in ``_score``; None if there is none, as under a sort.
     """
 
+    text: str
     start: int
     end: int
-    members: Mapping[str, Node[Any]]
+    parsed: Mapping[str, Any]
+    first_stage_score: float | None
 
     def value(self, name: str) -> Any:
         """One of its members, parsed; None without it."""
-        node = self.members.get(name)
-        return node and node.value
+        return self.parsed.get(name)
 
     @property
     def identity(self) -> tuple[str, str] | None:
@@ -34,20 +36,14 @@ class Hit:
         index, own = self.value("_index"), self.value("_id")
         return (index, own) if isinstance(index, str) and isinstance(own, str) else None
 
-    @property
-    def score(self) -> Node[Any] | None:
-        """The node of its ``_score``."""
-        return self.members.get("_score")
+    def scan(self) -> dict[str, Node[Any]]:
+        """The nodes of what it holds, in their order; not kept, as only the page's hits need them."""
+        return scan_object(self.text, self.start)[0]
 
     @property
     def source(self) -> Any:
         """Its ``_source``, parsed; None if it has none."""
-        return self.value("_source")
-
-    @property
-    def first_stage_score(self) -> float | None:
-        """The number in ``_score``; None if there is none, as under a sort."""
-        return None if self.score is None or not _is_number(self.score.value) else self.score.value
+        return self.parsed.get("_source")
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,17 +80,25 @@ class FirstStage:
             whole = scan_document(text, _scan_answer)
             outer = whole.value["hits"].value
             array = outer["hits"]
+            hits = tuple(_read_hit(text, node) for node in array.value)
         except (ValueError, KeyError, RecursionError) as error:
             raise UnreadableAnswer(f"not a search answer: {error}") from error
         max_score = outer.get("max_score")
         return cls(
             text=text,
             whole=whole,
-            hits=tuple(Hit(node.start, node.end, node.value) for node in array.value),
+            hits=hits,
             start=array.start,
             end=array.end,
             max_score=max_score if max_score and _is_number(max_score.value) else None,
         )
+
+
+def _read_hit(text: str, node: Node[Any]) -> Hit:
+    if not isinstance(node.value, dict):
+        raise ValueError(f"expected a hit at {node.start}")
+    score = node.value.get("_score")
+    return Hit(text, node.start, node.end, node.value, score if _is_number(score) else None)
 
 
 def _scan_answer(text: str, start: int) -> tuple[dict[str, Node[Any]], int]:
@@ -105,10 +109,10 @@ def _scan_hits(text: str, start: int) -> tuple[dict[str, Node[Any]], int]:
     return scan_object(text, start, {"hits": _scan_hits_array})
 
 
-def _scan_hits_array(text: str, start: int) -> tuple[list[Node[dict[str, Node[Any]]]], int]:
-    return scan_array(text, start, scan_object)
+def _scan_hits_array(text: str, start: int) -> tuple[list[Node[Any]], int]:
+    return scan_array(text, start, scan_value)
 
 
-def _is_number(value: object) -> bool:
+def _is_number(value: Any) -> bool:
     # Engines write 32-bit floats; the bounds also keep out NaN and what Python would read as infinite.
-    return isinstance(value, int | float) and not isinstance(value, bool) and -3.5e38 < value < 3.5e38
+    return type(value) in (int, float) and -3.5e38 < value < 3.5e38

@@ -3,12 +3,13 @@
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from fnmatch import fnmatchcase
 from itertools import chain
 from typing import Any
 
+from search_plugin.raw_json import replace_surrogates
 from search_plugin.skip import Reason
 from search_plugin.source_filter import SourceFilter, read_source_filter
+from search_plugin.wildcards import matches
 
 _JSON_TYPE = re.compile(
     r"\*/\*|application/(?:\*|json|x-ndjson|vnd\.(?:elasticsearch|opensearch)[\w.-]*\+(?:x-nd)?json)"
@@ -45,8 +46,10 @@ class Search:
         """Find the page; the parameters overrule the body.
 
         Raises:
-            ValueError: ``from`` or ``size`` is no count.
+            ValueError: ``from`` or ``size`` is no count, ``fields`` no list.
         """
+        if not isinstance(body.get("fields", []), list):
+            raise ValueError("fields that are no list")
         return cls(
             parameters=parameters,
             body=body,
@@ -63,7 +66,7 @@ class Search:
         """Does the client itself want this field in the hits' ``fields``?"""
         asked = _as_list(self.body.get("fields"))
         names = [name.get("field") if isinstance(name, dict) else name for name in asked]
-        return any(isinstance(name, str) and fnmatchcase(field, name) for name in names)
+        return any(isinstance(name, str) and matches(field, name) for name in names)
 
     @property
     def highlight_tags(self) -> tuple[str, ...]:
@@ -81,7 +84,11 @@ class Search:
         )
         places = [highlight, *(place for item in named for place in item.values() if isinstance(place, dict))]
         given = chain(*(_as_list(place.get(key)) for place in places for key in ("pre_tags", "post_tags")))
-        return ("<em>", "</em>", *dict.fromkeys(tag for tag in given if isinstance(tag, str) and tag))
+        return (
+            "<em>",
+            "</em>",
+            *dict.fromkeys(replace_surrogates(tag) for tag in given if isinstance(tag, str) and tag),
+        )
 
     def find_unfit(self) -> Reason | None:
         """The reason why no other order would be right; None if one would."""

@@ -5,10 +5,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from search_plugin.blend import Placed
-from search_plugin.first_stage import FirstStage, Hit
+from search_plugin.first_stage import FirstStage
 from search_plugin.plan import Plan
 from search_plugin.raw_json import (
     Edit,
+    Node,
     apply_edits,
     drop_entries,
     join_array,
@@ -44,8 +45,7 @@ def restore(plan: Plan, first_stage: FirstStage, note: Note | None = None) -> st
     """Cut the client's page out of the enlarged answer, scores and order as the cluster sent them."""
     page = first_stage.hits[plan.page_from : plan.page_from + plan.page_size]
     hits = [
-        apply_edits(first_stage.text, hit.start, hit.end, _edit_fields(plan, first_stage.text, hit))
-        for hit in page
+        apply_edits(hit.text, hit.start, hit.end, _edit_fields(plan, hit.text, hit.scan())) for hit in page
     ]
     return _write_answer(first_stage, hits, None, note)
 
@@ -58,31 +58,33 @@ def _write_score(score: float) -> str:
 
 def _write_hit(plan: Plan, first_stage: FirstStage, place: Placed, rank: int) -> str:
     hit, text = first_stage.hits[place.hit], first_stage.text
-    previous = (
-        text[hit.score.start : hit.score.end] if hit.score and plan.policy.keep_previous_score else None
-    )
-    edits = list(_edit_fields(plan, text, hit, previous))
-    if hit.score is not None:
+    members = hit.scan()
+    old = members.get("_score")
+    previous = text[old.start : old.end] if old and plan.policy.keep_previous_score else None
+    edits = list(_edit_fields(plan, text, members, previous))
+    if old is not None:
         score = _write_score(place.score)
-        edits.append((hit.score.start, hit.score.end, score))
-        if explanation := hit.members.get("_explanation"):
+        edits.append((old.start, old.end, score))
+        if explanation := members.get("_explanation"):
             base = text[explanation.start : explanation.end]
             edits.append((explanation.start, explanation.end, _explain(plan, place, rank, score, base)))
     return apply_edits(text, hit.start, hit.end, edits)
 
 
-def _edit_fields(plan: Plan, text: str, hit: Hit, previous_score: str | None = None) -> Iterator[Edit]:
+def _edit_fields(
+    plan: Plan, text: str, members: Mapping[str, Node[Any]], previous_score: str | None = None
+) -> Iterator[Edit]:
     """Take our fields out of the hit's ``fields``, and put the first-stage score in."""
-    fields = hit.members.get("fields")
+    fields = members.get("fields")
     kept = f'"{PREVIOUS_SCORE}":[{previous_score}]' if previous_score is not None else None
     if fields is None or not isinstance(fields.value, dict):
         if kept:
-            yield put_entry(text, list(hit.members.values()), f'"fields":{{{kept}}}')
+            yield put_entry(text, list(members.values()), f'"fields":{{{kept}}}')
         return
     ours = [name for name in fields.value if _is_added(name, plan.added_fields)]
     entries = scan_object(text, fields.start)[0]
     if len(ours) == len(entries) and not kept:
-        yield from drop_entries(hit.members, ("fields",))
+        yield from drop_entries(members, ("fields",))
     elif len(ours) == len(entries):
         yield fields.start, fields.end, f"{{{kept}}}"
     else:

@@ -23,7 +23,10 @@ class Item:
         Raises:
             ValueError: the header is no object, or its index no name.
         """
-        header = json.loads(self.header) if self.header.strip() else {}
+        try:
+            header = json.loads(self.header) if self.header.strip() else {}
+        except RecursionError as error:
+            raise ValueError("a header that is nested too deeply") from error
         if not isinstance(header, dict):
             raise ValueError("a header that is no object")
         named = header.get("index", header.get("indices"))

@@ -81,8 +81,8 @@ def _read_text(hit: Hit, plan: Plan) -> str:
     policy = plan.policy
     if policy.passage_template is not None:
         return _fill_template(hit, plan, policy.passage_template)
-    texts = (_read_field(hit, field, plan) for field in policy.passage_fields or _ALL)
-    return policy.separator.join(text for text in texts if text and not text.isspace())
+    texts = [_read_field(hit, field, plan) for field in policy.passage_fields or _ALL]
+    return policy.separator.join([text for text in texts if text and not text.isspace()])
 
 
 def _fill_template(hit: Hit, plan: Plan, template: str) -> str:
@@ -95,8 +95,10 @@ _ALL = ("",)
 
 
 def _read_field(hit: Hit, path: str, plan: Plan) -> str:
-    found = (_SOURCES[source](hit, path, plan) for source in plan.policy.passage_sources)
-    return next(filter(None, map(" ".join, found)), "")
+    for source in plan.policy.passage_sources:
+        if text := " ".join(_SOURCES[source](hit, path, plan)):
+            return text
+    return ""
 
 
 def _from_source(hit: Hit, path: str, plan: Plan) -> list[str]:
@@ -120,21 +122,25 @@ def _drop_tags(fragment: str, tags: Sequence[str]) -> str:
 
 
 def _from_inner_hits(hit: Hit, path: str, plan: Plan) -> list[str]:
-    groups = hit.value("inner_hits")
     texts: list[str] = []
-    for name, group in (groups if isinstance(groups, dict) else {}).items():
-        for inner in group["hits"]["hits"]:
+    for name, group in _as_object(hit.value("inner_hits")).items():
+        inner_hits = _as_object(_as_object(group).get("hits")).get("hits")
+        for inner in map(_as_object, inner_hits if isinstance(inner_hits, list) else ()):
             inside = path.removeprefix(f"{_nested_path(inner) or name}.")
             texts += find_texts(inner.get("_source"), inside) or find_texts(inner.get("fields"), path)
     return texts
 
 
 def _nested_path(inner: Mapping[str, Any]) -> str:
-    fields, nested = [], inner.get("_nested")
+    fields, nested = [], _as_object(inner.get("_nested"))
     while nested:
-        fields.append(nested["field"])
-        nested = nested.get("_nested")
+        fields.append(str(nested.get("field")))
+        nested = _as_object(nested.get("_nested"))
     return ".".join(fields)
+
+
+def _as_object(value: Any) -> Mapping[str, Any]:
+    return value if isinstance(value, dict) else {}
 
 
 _SOURCES: Mapping[str, Callable[[Hit, str, Plan], list[str]]] = {

@@ -30,7 +30,9 @@ def find_pit_indices(pit: Any) -> tuple[str, ...]:
 
 
 def _read_name_before(raw: bytes, end: int) -> str | None:
-    if raw[:end][-8:-4] == bytes(4):  # a number of eight bytes: this is the id of a search context
+    if raw[max(end - 8, 0) : max(end - 4, 0)] == bytes(
+        4
+    ):  # a number of eight bytes: this is the id of a search context
         return None
     for length in range(1, min(end, 128)):
         start = end - length

@@ -98,6 +98,13 @@ def plan_search(request: SearchRequest, rules: Rules) -> Plan | Skip:
     Raises:
         BadAsk: what the request asks of us is wrong.
     """
+    try:
+        return _plan_search(request, rules)
+    except RecursionError:  # nested more deeply than the engines read
+        return Skip(Reason.MALFORMED_BODY, Rewrite(strip_target(request.target)))
+
+
+def _plan_search(request: SearchRequest, rules: Rules) -> Plan | Skip:
     parameters = read_parameters(request.target)
     target = strip_target(request.target)
     if not is_plain_json(request.headers, parameters):
@@ -106,7 +113,7 @@ def plan_search(request: SearchRequest, rules: Rules) -> Plan | Skip:
     try:
         text = parameters["source"] if in_source else request.body.decode("utf-8", "surrogateescape")
         body = _read_body(text)
-    except (ValueError, RecursionError):
+    except ValueError:
         return Skip(Reason.MALFORMED_BODY, Rewrite(target))
     indices = request.indices or find_pit_indices(body.get("pit"))
     policy = find_policy(indices, rules.policies) if indices or "pit" not in body else None
@@ -243,4 +250,4 @@ def _find_missing_fields(policy: Policy, search: Search) -> tuple[str, ...]:
 
 
 def _add_fields(body: Mapping[str, Any], added: Sequence[str]) -> dict[str, str | None]:
-    return {"fields": json.dumps([*(body.get("fields") or []), *added])} if added else {}
+    return {"fields": json.dumps([*body.get("fields", ()), *added])} if added else {}

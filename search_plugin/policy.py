@@ -1,11 +1,12 @@
 """Policies: which searches are reranked, and how. It knows index names, not requests."""
 
 from collections.abc import Sequence
-from fnmatch import fnmatchcase
 from string import Formatter
 from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+
+from search_plugin.wildcards import matches
 
 MAX_WINDOW = 10_000
 
@@ -58,8 +59,8 @@ class Chunking(BaseModel):
 
     @model_validator(mode="after")
     def _check_overlap(self) -> Self:
-        if self.overlap >= self.words:
-            raise ValueError("overlap must be less than words")
+        if 2 * self.overlap > self.words:
+            raise ValueError("overlap must be at most half of words")
         return self
 
 
@@ -159,8 +160,4 @@ def find_policy(indices: Sequence[str], policies: Sequence[Policy]) -> Policy | 
 
 def _covers(policy: Policy, parts: Sequence[str]) -> bool:
     # Only a `*` of the pattern matches a part's own `*`: what matches as text covers all that it stands for.
-    return all(any(fnmatchcase(part, _as_fnmatch(pattern)) for pattern in policy.indices) for part in parts)
-
-
-def _as_fnmatch(pattern: str) -> str:
-    return pattern.replace("[", "[[]").replace("?", "[?]")
+    return all(any(matches(part, pattern) for pattern in policy.indices) for part in parts)

@@ -195,7 +195,8 @@ def _drop_operators(typed: str, language: re.Pattern[str]) -> str:
             case "open":
                 groups.append(groups[-1] or negated)
             case "close":
-                groups = groups[:-1] or [False]
+                groups.pop()
+                groups = groups or [False]
             case "phrase" | "term" if not (negated or groups[-1]):
                 words.append(_ESCAPED_OR_QUOTE.sub(r"\1", token[0]))
             case "pattern" if not (negated or groups[-1]):

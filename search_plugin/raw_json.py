@@ -78,6 +78,7 @@ def scan_object(
         name, position = scan_value(text, position)
         value_start = _read_mark(text, position, ":").end()
         value, position = scanners.get(name, scan_value)(text, value_start)
+        members.pop(name, None)  # so that the nodes are in the order of the text
         members[name] = Node(value, value_start, position, name_start)
         mark = _read_mark(text, position, ",}")
         if mark[1] == "}":
@@ -130,13 +131,17 @@ def apply_edits(text: str, start: int, end: int, edits: Iterable[Edit]) -> str:
 
 
 def drop_entries(entries: Mapping[str, Node[Any]], names: Collection[str]) -> Iterator[Edit]:
-    """Take members out of an object, each with one comma; at least one has to stay.
+    """Take members out of an object, each with one comma.
 
     Args:
         entries: all members of the object, in their order.
     """
     nodes = list(entries.values())
     dropped = [name in names for name in entries]
+    if all(dropped):
+        if nodes:
+            yield nodes[0].entry_start, nodes[-1].end, ""
+        return
     first_kept = dropped.index(False)
     if first_kept:
         yield nodes[0].entry_start, nodes[first_kept].entry_start, ""

@@ -67,6 +67,8 @@ def read_parameters(target: str) -> dict[str, str]:
         target: as it came in the request line, one character a byte.
     """
     _, _, query = target.partition("?")
+    if not query:
+        return {}
     pairs = (part.partition("=") for part in _PARTS.split(query)[::2] if part)
     return {_decode(name): _decode(value) for name, _, value in pairs}
 
@@ -110,6 +112,8 @@ def set_parameters(target: str, values: Mapping[str, str]) -> str:
 def drop_parameters(target: str, names: Collection[str]) -> str:
     """Take these parameters out, each with the mark before it; every other byte stays as it is."""
     path, mark, query = target.partition("?")
+    if not query:
+        return target
     parts = ["", *_PARTS.split(query)]  # pairs: the mark before a parameter, and the parameter
     pairs = list(zip(parts[::2], parts[1::2], strict=True))
     kept = [pair for pair in pairs if _decode(pair[1].partition("=")[0]) not in names]

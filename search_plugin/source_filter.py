@@ -2,8 +2,9 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from fnmatch import fnmatchcase
 from typing import Any
+
+from search_plugin.wildcards import matches
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,8 +33,8 @@ class SourceFilter:
             ".".join(names[:count]) for count in range(1, len(names) + 1)
         ]  # an object brings what is in it
         return not self.is_off and (
-            (not self.includes or any(fnmatchcase(path, name) for path in paths for name in self.includes))
-            and not any(fnmatchcase(path, name) for path in paths for name in self.excludes)
+            (not self.includes or any(matches(path, name) for path in paths for name in self.includes))
+            and not any(matches(path, name) for path in paths for name in self.excludes)
         )
 
 

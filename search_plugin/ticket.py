@@ -39,8 +39,10 @@ _FLAGS = ("is_asked", "tells_hits", "scores_like_elasticsearch")
 
 
 def write_ticket(plan: Plan, policies: Sequence[Policy]) -> str | None:
-    """Write what `read_ticket` makes a plan of; None if it would be too long for a URL."""
-    own = next(policy for policy in policies if policy.name == plan.policy.name)
+    """Write what `read_ticket` makes a plan of; None if that is too long for a URL or its policy is gone."""
+    own = next((policy for policy in policies if policy.name == plan.policy.name), None)
+    if own is None:
+        return None
     as_configured = own.model_dump(mode="json")
     chosen = plan.policy.model_dump(mode="json")
     ticket = _Ticket(

@@ -139,6 +139,39 @@ def test_filter_path_is_applied_behind_the_reranking(search):
     assert search.targets == ["/books/_search?size=4&filter_path=*&from=0"]
 
 
+DEEP = '{"a":' * 400 + "1" + "}" * 400
+
+
+def test_what_cannot_be_cut_is_asked_for_once_more_as_the_client_sent_it(search):
+    """Documents may be nested more deeply than we filter; the cluster then does it itself."""
+    page = search_answer(*TITLES).replace(b'"_source": {', b'"_source": {"deep":' + DEEP.encode() + b",")
+    script(search, ("/books/_search?size=4", page))
+    answered = search.post("/books/_search?size=2&filter_path=**.b&rerank=on")
+    assert answered.data == search_answer(*TITLES)
+    assert told(answered) == ("skipped", "backend_error")
+    assert search.targets == [
+        "/books/_search?size=4&filter_path=*&from=0",
+        "/books/_search?size=2&filter_path=**.b",
+    ]
+
+
+def test_so_is_a_multi_search_that_cannot_be_cut(search):
+    page = search_answer(*TITLES).replace(b'"_source": {', b'"_source": {"deep":' + DEEP.encode() + b",")
+    answers = [b'{"responses":[' + page + b"]}", b'{"own":1}']
+    script(search, ("/_msearch", lambda received: answers.pop(0)))
+    body = ndjson((BOOKS, {**MATCH, "size": 2}))
+    answered = search.post("/_msearch?filter_path=**.b", body)
+    assert answered.data == b'{"own":1}'
+    assert told(answered) == ("skipped", "backend_error")
+    assert search.cluster.received[-1].body == body
+
+
+@pytest.mark.parametrize("header", [b"[" * 4_000, b'{"a":' * 900])
+def test_a_header_that_is_nested_too_deeply_is_the_clusters_to_refuse(search, header):
+    answered = search.post("/books/_msearch", header + b"\n{}\n")
+    assert told(answered) == ("skipped", "malformed_body")
+
+
 def test_a_shadow_search_is_answered_as_it_was_and_scored(search):
     answered = search.post("/books/_search?size=2&rerank=shadow")
     assert titles(answered) == TITLES[:2]

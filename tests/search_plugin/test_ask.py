@@ -155,6 +155,7 @@ def test_reranking_is_on_where_it_is_asked_for(policy, body, parameters, headers
     ("body", "parameters", "headers", "message"),
     [
         pytest.param(ext(windows=1), "", {}, "[ext.rerank.windows] unknown", id="unknown key"),
+        pytest.param(ext(**{"\ud800": 1}), "", {}, "[ext.rerank.\ud800] unknown", id="no text for a key"),
         pytest.param({"ext": {"rerank": 1}}, "", {}, "[ext.rerank] must be an object", id="no object"),
         pytest.param(ext(rank_window_size=0), "", {}, "[ext.rerank.rank_window_size] ", id="too small"),
         pytest.param(ext(rank_window_size="x"), "", {}, "[ext.rerank.rank_window_size] ", id="no number"),
@@ -162,6 +163,23 @@ def test_reranking_is_on_where_it_is_asked_for(policy, body, parameters, headers
             ext(rank_window_size=201), "", {}, "[ext.rerank.rank_window_size] must be at most 200", id="max"
         ),
         pytest.param(ext(timeout="6s"), "", {}, "[ext.rerank.timeout] must be at most 5000ms", id="max time"),
+        pytest.param(
+            ext(timeout="9" * 400 + "s"), "", {}, "[ext.rerank.timeout] expected a time", id="endless time"
+        ),
+        pytest.param(
+            ext(chunk_rescorer={"chunking_settings": {"strategy": ["word"]}}),
+            "",
+            {},
+            "[ext.rerank.chunk_rescorer] chunking_settings.strategy: expected one of",
+            id="a list of strategies",
+        ),
+        pytest.param(
+            ext(chunk_rescorer={"chunking_settings": {"strategy": "word", "overlap": 126}}),
+            "",
+            {},
+            "[ext.rerank.chunk_rescorer] overlap must be at most half of words",
+            id="chunks that hardly move on",
+        ),
         pytest.param(
             ext(timeout=300), "", {}, "[ext.rerank.timeout] expected a time", id="time without unit"
         ),

@@ -53,3 +53,26 @@ def test_the_answer_keeps_what_is_named_as_it_is_written(filter_path, kept, styl
 def test_numbers_and_escapes_stay_as_they_are_written():
     answer = '{"a":{"b":1.50,"c":"\\u00fc"},"d":1e400}'
     assert filter_answer(answer, "a,-a.c") == '{"a":{"b":1.50}}'
+
+
+@pytest.mark.parametrize(
+    ("answer", "filter_path", "kept"),
+    [
+        pytest.param('{"a":{"b":1,"c":2,"b":3}}', "-a.c", '{"a":{"b":1,"b":3}}', id="a name twice"),
+        pytest.param(
+            '{"a":{"b":[1],"c":[]},"d":{}}', "-a.*.x", '{"a":{"b":[1]},"d":{}}', id="entered, empty"
+        ),
+        pytest.param('{"a?":1,"ab":2,"[a]":3}', "a?,[a]", '{"a?":1,"[a]":3}', id="only * is a wildcard"),
+    ],
+)
+def test_odd_names_and_empty_parts(answer, filter_path, kept):
+    assert filter_answer(answer, filter_path) == kept
+
+
+@pytest.mark.parametrize("filter_path", ["**." * 1_000 + "x", "**.a." * 500 + "x", "**.*." * 500 + "x"])
+def test_any_number_of_wildcards_is_soon_done(filter_path):
+    """Each path's rest is followed once, however many ways lead to it."""
+    assert filter_answer('{"a":' * 20 + '{"x":1}' + "}" * 20, filter_path) in (
+        "{}",
+        '{"a":' * 20 + '{"x":1}' + "}" * 20,
+    )

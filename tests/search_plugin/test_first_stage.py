@@ -21,7 +21,8 @@ def test_spans_and_values_are_found():
     first_stage = parse(text)
     (hit,) = first_stage.hits
     assert text[hit.start : hit.end] == HIT % "1.50"
-    assert text[hit.score.start : hit.score.end] == "1.50"
+    score = hit.scan()["_score"]
+    assert text[score.start : score.end] == "1.50"
     assert hit.first_stage_score == 1.5
     assert hit.source == {"title": "red"}
     assert text[first_stage.start : first_stage.end] == f"[{HIT % '1.50'}]"
@@ -47,7 +48,7 @@ def test_a_score_that_is_no_number_is_none(written):
 
 def test_score_and_source_may_be_missing():
     (hit,) = parse('{"hits":{"hits":[{"_id":"1"}]}}').hits
-    assert (hit.score, hit.source, hit.first_stage_score) == (None, None, None)
+    assert (hit.value("_score"), hit.source, hit.first_stage_score) == (None, None, None)
 
 
 @pytest.mark.parametrize("hits", ["[]", "[ ]"])

@@ -319,3 +319,19 @@ def test_a_page_that_min_score_empties_has_no_max_score():
     plan = make_plan(min_score=0.99)
     merged = json.loads(merge(plan, make_answer(3.0, 2.0), [0.0, 1.0]))
     assert merged["hits"] == {"max_score": None, "hits": []}
+
+
+def test_a_hit_that_holds_nothing_but_what_was_added_is_left_empty():
+    first_stage = FirstStage.parse('{"hits":{"hits":[{"fields":{"title":["a"]}},{}]}}')
+    plan = make.make_plan(added_fields=("title",))
+    assert restore(plan, first_stage) == '{"hits":{"hits":[{},{}]}}'
+
+
+def test_a_name_that_stands_twice_in_an_answer_does_not_spoil_it():
+    hit = '{"_score":1.0,"fields":{"x":[1],"title":["a"],"x":[2]},"_score":%s}'
+    first_stage = FirstStage.parse(f'{{"hits":{{"hits":[{hit % "3.0"},{hit % "2.0"}]}}}}')
+    plan = make.make_plan(added_fields=("title",), policy=make.make_policy(keep_previous_score=True))
+    merged = json.loads(merge(plan, first_stage, [0.0, 1.0]))["hits"]["hits"]
+    assert [hit["fields"] for hit in merged] == [
+        {"x": [2], "_rerank.previous_score": [previous]} for previous in (2.0, 3.0)
+    ]

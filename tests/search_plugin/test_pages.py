@@ -88,7 +88,8 @@ def rescore_page(search, page_from, page_size):
 
 
 def without_score(first_stage, hit):
-    return first_stage.text[hit.start : hit.score.start] + "%s" + first_stage.text[hit.score.end : hit.end]
+    score = hit.scan()["_score"]
+    return first_stage.text[hit.start : score.start] + "%s" + first_stage.text[score.end : hit.end]
 
 
 def unscored_hits(cluster):

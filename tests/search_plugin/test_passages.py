@@ -194,3 +194,21 @@ def test_no_more_passages_are_made_than_a_job_may_hold():
     hits = [{"_id": "x", "_score": 1.0, "_source": {"title": text}} for _ in range(1000)]
     passages = read_passages(make_plan(policy=policy), FirstStage.parse(json.dumps({"hits": {"hits": hits}})))
     assert set(passages.counts) == {10}
+
+
+@pytest.mark.parametrize(
+    "inner_hits",
+    [
+        1,
+        [],
+        {"a": None},
+        {"a": {"hits": 1}},
+        {"a": {"hits": {"hits": 1}}},
+        {"a": {"hits": {"hits": [1, {"_nested": [], "_source": 1}, {"_nested": {"_nested": 1}}]}}},
+    ],
+)
+def test_inner_hits_of_another_shape_have_no_text(inner_hits):
+    hit = {"_score": 1.0, "_source": {"title": "red"}, "inner_hits": inner_hits}
+    first_stage = FirstStage.parse(json.dumps({"hits": {"hits": [hit, hit]}}))
+    policy = make_policy(passage_fields=("a.x", "title"), passage_sources=("inner_hits", "_source"))
+    assert read_passages(make_plan(policy=policy), first_stage).texts == ("red", "red")

@@ -165,6 +165,8 @@ def with_match(**keys):
         ),
         pytest.param(b"{", Reason.MALFORMED_BODY, id="not json"),
         pytest.param(b"[]", Reason.MALFORMED_BODY, id="not an object"),
+        pytest.param(with_match(fields="title", _source=False), Reason.MALFORMED_BODY, id="fields no list"),
+        pytest.param(with_match(fields=1, _source=False), Reason.MALFORMED_BODY, id="fields a number"),
         pytest.param(b"\xff\xfe\xfd", Reason.MALFORMED_BODY, id="not text"),
         pytest.param(b'{"a":' * 100_000, Reason.MALFORMED_BODY, id="nested too deeply to parse"),
         pytest.param(b'{"size":' + b"9" * 5000 + b"}", Reason.MALFORMED_BODY, id="a number too long to read"),
@@ -232,3 +234,16 @@ def test_the_source_filter_in_the_target_overrules_the_bodys():
 
 def test_a_reason_is_what_the_wire_shows():
     assert f"{Reason.NO_QUERY_TEXT}" == "no_query_text"
+
+
+@pytest.mark.parametrize("depth", range(800, 1_000, 10))
+def test_a_clause_nested_too_deeply_costs_the_search_only_its_order(depth):
+    """Also where the body can just be parsed, and what is made of it can't be written any more."""
+    text = '{"ext":{"rerank":{}},"query":{"match":{"title":"red wine"}},"a":%s}'
+    planned = plan((text % ("[" * depth + "]" * depth)).encode())
+    assert isinstance(planned, Plan) or planned.reason is Reason.MALFORMED_BODY
+
+
+@pytest.mark.parametrize(("pattern", "added"), [("titl?", ("title",)), ("[t]itle", ("title",)), ("tit*", ())])
+def test_only_a_star_is_a_wildcard_in_a_source_filter(pattern, added):
+    assert plan({**MATCH, "_source": [pattern]}).added_fields == added

@@ -79,7 +79,7 @@ def test_the_optional_options_have_defaults():
         ("score_mode", "sum"),
         ("weight", 1.5),
         ("chunks", {"words": 10}),
-        ("chunks", {"words": 20, "overlap": 20}),
+        ("chunks", {"words": 20, "overlap": 11}),
         ("window", 0),
         ("window", 10_001),
         ("deadline_ms", 0),

@@ -160,3 +160,7 @@ def test_a_simple_query_string_has_its_own_operators(typed, words):
 def test_hostile_query_strings_take_no_time(piece):
     """The reduction is linear: this would take minutes if it were not."""
     find_typed_text(piece * 100_000)
+
+
+def test_a_hundred_thousand_brackets_are_soon_read():
+    assert find_typed_text("(" * 100_000 + ")" * 100_000 + ") wine") == ["wine"]

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from search_plugin import Rewrite, Rules, read_ticket, write_ticket
-from tests.search_plugin.make import make_plan, make_policy
+from tests.search_plugin.make import make_plan, make_policy, plan_request
 
 POLICY = make_policy(max_window=100, max_deadline_ms=2000)
 RULES = Rules([make_policy(name="first"), POLICY], frozenset({"m", "big"}))
@@ -71,3 +71,14 @@ def test_what_no_gateway_would_write_is_refused(ticket):
 )
 def test_any_text_is_read_or_refused(ticket):
     assert read_ticket(ticket, RULES) is None
+
+
+def test_a_plan_whose_policy_is_gone_has_no_ticket():
+    assert write_ticket(make_plan(policy=make_policy(name="gone")), [make_policy()]) is None
+
+
+def test_tags_that_utf_8_cannot_spell_are_kept_as_the_engines_print_them():
+    body = {"query": {"match": {"title": "red"}}, "highlight": {"pre_tags": ["\ud800"]}}
+    plan = plan_request(json.dumps(body).encode(), "/w/_search", policies=[POLICY])
+    assert plan.highlight_tags == ("<em>", "</em>", "?")
+    assert read_ticket(write_ticket(plan, [POLICY]), RULES).highlight_tags == plan.highlight_tags
