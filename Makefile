@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.installed
 
-.PHONY: run test test-fast test-clients test-differential lint format bench docs lock clean
+.PHONY: run test test-fast test-clients test-differential lint format fuzz bench docs lock clean
 
 run: $(READY)  ## a real engine, Redis, worker, gateway and Flower; the demo's searches before and after
 	@$(BIN)/python -m demo run
@@ -30,6 +30,9 @@ lint: $(READY)  ## silent when good; `make format` repairs what can be repaired
 format: $(READY)
 	@$(BIN)/ruff check --quiet --fix .
 	@$(BIN)/ruff format --quiet .
+
+fuzz: $(READY)  ## five minutes of random inputs for each property of search_plugin (with atheris installed, led by coverage)
+	@$(BIN)/python -m fuzz
 
 bench: $(READY)  ## prints tables and the machine, appends them to docs/benchmarks.md; the peers get environments of their own
 	@$(BIN)/python -m benchmarks

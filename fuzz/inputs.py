@@ -42,11 +42,26 @@ DEEP = st.builds(
 )
 
 
+def mostly(usual: Strategy, odd: Strategy) -> Strategy:
+    """The usual one, now and then the odd one: more than one oddity at a time hides the others."""
+    return st.integers(0, 19).flatmap(lambda number: odd if number == 19 else usual)
+
+
+def few(members: Mapping[str, Strategy], most: int = 3) -> Strategy:
+    """An object with at most so many of these members."""
+    names = st.lists(st.sampled_from(sorted(members)), max_size=most, unique=True)
+    return names.flatmap(lambda chosen: st.fixed_dictionaries({name: members[name] for name in chosen}))
+
+
 def object_of(members: Mapping[str, Strategy]) -> Strategy:
     """An object with some of these members; each may also be anything, and others may stand beside them."""
-    odd = {name: strategy | strategy | strategy | VALUES for name, strategy in members.items()}
-    known = st.fixed_dictionaries({}, optional=odd)
-    return known | known | st.builds(lambda one, two: {**two, **one}, known, objects_of_anything())
+    known = few({name: mostly(strategy, VALUES) for name, strategy in members.items()})
+    return mostly(known, st.builds(lambda one, two: {**two, **one}, known, objects_of_anything()))
+
+
+def laid_over(base: dict[str, Any], members: Strategy) -> Strategy:
+    """Something valid with other members in it."""
+    return members.map(lambda chosen: {**base, **chosen})
 
 
 def objects_of_anything() -> Strategy:
@@ -144,37 +159,36 @@ SOURCES = one_or_more(FIELDS) | object_of(
     {name: one_or_more(FIELDS) for name in ("includes", "excludes", "include", "exclude")}
 )
 TAGS = st.lists(st.sampled_from(["<b>", "</b>", "", "\ud800"]), max_size=2)
-SEARCHES = object_of(
+MATCH = {"query": {"match": {"title": "red wine"}}}
+SEARCH_MEMBERS: Mapping[str, Strategy] = {
+    "query": QUERIES,
+    "retriever": RETRIEVERS,
+    "ext": object_of({"rerank": EXT_RERANK, "own": VALUES}),
+    "from": COUNTS,
+    "size": COUNTS,
+    "_source": SOURCES,
+    "fields": st.lists(FIELDS | object_of({"field": FIELDS}), max_size=3),
+    "stored_fields": one_or_more(st.sampled_from(["_none_", "title"])),
+    "highlight": object_of(
+        {
+            "fields": objects_of_anything() | st.lists(objects_of_anything(), max_size=2),
+            "pre_tags": TAGS,
+            "post_tags": TAGS,
+            "tags_schema": st.just("styled"),
+        }
+    ),
+    "sort": one_or_more(st.sampled_from(["_score", "price", {"_score": "desc"}, {"_score": {}}])),
+    "collapse": object_of({"field": FIELDS, "inner_hits": VALUES}),
+    "pit": object_of({"id": st.text("AZaz09-_=~é", max_size=60)}),
+    "knn": one_or_more(object_of({"query_vector_builder": VALUES})),
+    "rescore": VALUES,
+    "search_pipeline": TEXTS,
+    "search_after": VALUES,
+    "script_fields": VALUES,
+}
+SEARCHES = mostly(laid_over(MATCH, object_of(SEARCH_MEMBERS)), object_of(SEARCH_MEMBERS))
+PARAMETERS = few(
     {
-        "query": QUERIES,
-        "retriever": RETRIEVERS,
-        "ext": object_of({"rerank": EXT_RERANK, "own": VALUES}),
-        "from": COUNTS,
-        "size": COUNTS,
-        "_source": SOURCES,
-        "fields": st.lists(FIELDS | object_of({"field": FIELDS}), max_size=3),
-        "stored_fields": one_or_more(st.sampled_from(["_none_", "title"])),
-        "highlight": object_of(
-            {
-                "fields": objects_of_anything() | st.lists(objects_of_anything(), max_size=2),
-                "pre_tags": TAGS,
-                "post_tags": TAGS,
-                "tags_schema": st.just("styled"),
-            }
-        ),
-        "sort": one_or_more(st.sampled_from(["_score", "price", {"_score": "desc"}, {"_score": {}}])),
-        "collapse": object_of({"field": FIELDS, "inner_hits": VALUES}),
-        "pit": object_of({"id": st.text("AZaz09-_=~é", max_size=60)}),
-        "knn": one_or_more(object_of({"query_vector_builder": VALUES})),
-        "rescore": VALUES,
-        "search_pipeline": TEXTS,
-        "search_after": VALUES,
-        "script_fields": VALUES,
-    }
-)
-PARAMETERS = st.fixed_dictionaries(
-    {},
-    optional={
         "rerank": st.sampled_from(["", "true", "off", "shadow", "perhaps"]),
         "rerank_model": st.sampled_from(["small", "none", ""]),
         "rerank_window_size": st.sampled_from(["3", "-1", "9" * 5_000, "x", "٣"]),
@@ -192,14 +206,13 @@ PARAMETERS = st.fixed_dictionaries(
         "stored_fields": TEXTS,
     },
 )
-HEADERS = st.fixed_dictionaries(
-    {},
-    optional={
+HEADERS = few(
+    {
         "x-rerank": st.sampled_from(["on", "off", " SHADOW ", "?"]),
         "x-rerank-model": st.sampled_from(["small", "none", "\xff"]),
         "x-rerank-window": st.sampled_from(["5", "-", "9" * 5_000]),
         "accept": st.sampled_from(["application/json", "text/csv", "*/*;q=x, ,"]),
-        "content-type": TEXTS,
+        "content-type": mostly(st.just("application/json"), TEXTS),
     },
 )
 HIT_MEMBERS: Mapping[str, Strategy] = {
@@ -234,9 +247,21 @@ HIT_MEMBERS: Mapping[str, Strategy] = {
     "_explanation": VALUES,
     "sort": VALUES,
 }
-SCORED_HITS = st.builds(lambda score, hit: {"_score": score, **hit}, st.floats(0, 20), object_of(HIT_MEMBERS))
+SCORED_HITS = st.builds(
+    lambda score, title, hit: {"_source": {"title": title}, **hit, "_score": score},
+    st.floats(0, 20),
+    TEXTS,
+    object_of(HIT_MEMBERS),
+)
 ANSWERS = st.fixed_dictionaries(
-    {"hits": st.fixed_dictionaries({"hits": st.lists(SCORED_HITS | object_of(HIT_MEMBERS), max_size=6)})},
+    {
+        "hits": st.fixed_dictionaries(
+            {
+                "hits": st.lists(SCORED_HITS, max_size=6)
+                | st.lists(mostly(SCORED_HITS, object_of(HIT_MEMBERS)), min_size=2)
+            }
+        )
+    },
     optional={"took": SCALARS, "ext": object_of({"own": VALUES}), "_shards": VALUES},
 ).map(lambda answer: answer | {"hits": {"max_score": 1.5, **answer["hits"]}})
 
@@ -255,13 +280,11 @@ def repeat_names(text: str) -> str:
 def written(strategy: Strategy) -> Strategy:
     """JSON text of a value in some style, now and then with a deep part, names twice or its end cut off."""
     texts = st.builds(lambda style, value: style(value), st.sampled_from(list(STYLES.values())), strategy)
-    return (
-        texts
-        | texts
-        | texts
-        | texts.map(repeat_names)
+    return mostly(
+        texts,
+        texts.map(repeat_names)
         | st.builds(lambda text, part: text.replace('"red wine"', part).replace("1.5", part), texts, DEEP)
-        | st.builds(lambda text, cut: text[: -1 - cut % max(len(text), 1)], texts, st.integers(0, 99))
+        | st.builds(lambda text, cut: text[: -1 - cut % max(len(text), 1)], texts, st.integers(0, 99)),
     )
 
 

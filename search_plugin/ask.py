@@ -8,6 +8,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PrivateAttr,
 
 from search_plugin.errors import BadAsk
 from search_plugin.policy import MAX_WINDOW, Chunking, Mode, ScoreMode, Text
+from search_plugin.raw_json import replace_surrogates
 
 HEADER_PREFIX = "x-rerank"
 
@@ -34,7 +35,9 @@ def _read_chunking(value: object) -> object:
     settings = value.get("chunking_settings", {})
     if not isinstance(settings, dict) or (unknown := value.keys() - {"size", "chunking_settings", "score"}):
         raise ValueError(
-            f"unknown: {', '.join(sorted(unknown))}" if isinstance(settings, dict) else "expected an object"
+            replace_surrogates(f"unknown: {', '.join(sorted(unknown))}")
+            if isinstance(settings, dict)
+            else "expected an object"
         )
     words = settings.get("max_chunk_size", Chunking.model_fields["words"].default)
     overlaps = {"sentence": 0, "word": settings.get("overlap", 0)}

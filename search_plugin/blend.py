@@ -115,5 +115,6 @@ def _place_tail(first_stage_scores: Sequence[float], start: int, below: float) -
     # Scaled by the window's last hit and not the page's: a hit has the same score on whatever page it is.
     edge = first_stage_scores[start - 1]
     ratios = (min(score / edge, 1.0) if edge > 0 else 1.0 for score in first_stage_scores[start:])
-    scores = (max(below * _TAIL_BELOW * ratio, _SMALLEST_TAIL) for ratio in ratios)
+    # the running minimum again: some clauses order by more than the score
+    scores = accumulate((max(below * _TAIL_BELOW * ratio, _SMALLEST_TAIL) for ratio in ratios), min)
     return [Placed(i, score, None) for i, score in enumerate(scores, start=start)]

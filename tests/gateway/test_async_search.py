@@ -129,3 +129,15 @@ def test_a_search_that_only_the_window_spoils_is_sent_as_it_came(search):
 
     search.cluster.script = refuse
     assert read(search.post(f"/books{ELASTIC}?size=2"))[0] == "FmRl=="
+
+
+def test_an_answer_that_cannot_be_cut_comes_as_the_cluster_has_it(search):
+    """Under its id the cluster has no other one."""
+    deep = json.loads('{"a":' * 400 + "1" + "}" * 400)
+    page = {"is_running": False, "aggregations": deep}
+    search.cluster.script = lambda received: envelope(**page)
+    answered = search.post(f"/books{ELASTIC}?size=2&filter_path=**.b")
+    own_id, hits = read(answered)
+    assert own_id.startswith("FmRl==~")
+    assert hits == TITLES
+    assert told(answered) == ("skipped", "backend_error")

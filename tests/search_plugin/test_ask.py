@@ -174,6 +174,9 @@ def test_reranking_is_on_where_it_is_asked_for(policy, body, parameters, headers
             id="a list of strategies",
         ),
         pytest.param(
+            ext(chunk_rescorer={"\ud800": 1}), "", {}, "[ext.rerank.chunk_rescorer] unknown: ?", id="no text"
+        ),
+        pytest.param(
             ext(chunk_rescorer={"chunking_settings": {"strategy": "word", "overlap": 126}}),
             "",
             {},

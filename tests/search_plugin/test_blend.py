@@ -97,3 +97,11 @@ def test_whatever_the_blend_scores_are_positive_and_fall_down_to_the_tail(
     assert sorted(hits) == list(range(len(first)))
     assert hits[window:] == list(range(window, len(first)))
     assert all(low <= high for (_, high), (_, low) in itertools.pairwise(placed))
+
+
+def test_a_tail_that_the_cluster_has_not_ordered_by_score_falls_too():
+    hits = [{"_score": score} for score in (3.0, 2.0, 1.0, 5.0, 0.5)]
+    first_stage = FirstStage.parse(json.dumps({"hits": {"hits": hits}}))
+    placed = place_hits(make_plan(policy=make_policy(window=2)), first_stage, [1.0, 2.0])
+    assert [place.hit for place in placed] == [1, 0, 2, 3, 4]
+    assert [place.score for place in placed] == sorted((place.score for place in placed), reverse=True)
