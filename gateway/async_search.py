@@ -24,7 +24,6 @@ from search_plugin import (
     Skip,
     UnreadableAnswer,
     apply_edits,
-    filter_answer,
     read_filter_path,
     read_indices,
     read_parameters,
@@ -116,7 +115,7 @@ def _answer_envelope(
     if (own := members.get("id")) and isinstance(own.value, str):
         with_our_id.append((own.start, own.end, json.dumps(own.value + TICKET_MARK + ticket)))
 
-    def rank() -> tuple[str, Outcome]:
+    def rank() -> tuple[Answer, Outcome]:
         edits, outcome = [*with_our_id], unranked
         if inner := members.get("response"):
             with suppress(UnreadableAnswer):
@@ -127,16 +126,15 @@ def _answer_envelope(
                     page = tools.rescorer.restore(plan, first_stage, outcome, story)
                 outcome = page.outcome
                 edits.append((inner.start, inner.end, page.text))
-        ranked = apply_edits(text, 0, len(text), edits)
-        return filter_answer(ranked, plan.filter_path) if plan.filter_path else ranked, outcome
+        return with_text(answer, apply_edits(text, 0, len(text), edits), plan.filter_path), outcome
 
     ranked = tools.guard(rank, "merge.failed")
     if isinstance(ranked, Skip):  # the cluster has no other answer to this id
-        ranked = apply_edits(text, 0, len(text), with_our_id), ranked
-    told = with_text(answer, ranked[0])
+        ranked = with_text(answer, apply_edits(text, 0, len(text), with_our_id)), ranked
+    told, outcome = ranked
     for name in {name for name, _ in told.headers if name.lower() in _ID_HEADERS}:
         told.headers[name] = told.headers[name] + TICKET_MARK + ticket
-    return story.tell(told, ranked[1])
+    return story.tell(told, outcome)
 
 
 def _is_whole(members: Mapping[str, Any]) -> bool:

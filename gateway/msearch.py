@@ -27,7 +27,6 @@ from search_plugin import (
     Skip,
     UnreadableAnswer,
     ask_for_all,
-    filter_answer,
     join_items,
     plan_search,
     read_filter_path,
@@ -92,8 +91,7 @@ class MultiSearch:
             pages = self._rescore(request, items, decisions, responses, story)
             with story.measure("merge"):
                 text = responses.join([page.text for page in pages])
-                filter_path = read_filter_path(request.target)
-                told = with_text(answer, filter_answer(text, filter_path) if filter_path else text)
+                told = with_text(answer, text, read_filter_path(request.target))
             return story.tell(told, *(page.outcome for page in pages))
 
         rescored = self.tools.guard(rescore, "merge.failed")

@@ -21,7 +21,6 @@ from search_plugin import (
     SearchRequest,
     Skip,
     UnreadableAnswer,
-    filter_answer,
     plan_search,
 )
 
@@ -98,6 +97,5 @@ def _answer_page(enlarged: ClusterAnswer, plan: Plan, page: Page, story: Story) 
     if page.is_error:
         return story.tell(json_answer(500, json.loads(page.text)), page.outcome)
     with story.measure("merge"):
-        text = filter_answer(page.text, plan.filter_path) if plan.filter_path else page.text
-        answer = with_text(enlarged, text)
+        answer = with_text(enlarged, page.text, plan.filter_path)
     return story.tell(answer, page.outcome)

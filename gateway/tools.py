@@ -22,7 +22,7 @@ from gateway.proxy import forward, pass_back
 from gateway.rescoring import Rescorer
 from gateway.story import Story
 from gateway.wire import Answer, ClientRequest
-from search_plugin import BadAsk, Reason, Rewrite, Rules, Skip, strip_target
+from search_plugin import BadAsk, Reason, Rewrite, Rules, Skip, filter_answer, strip_target
 
 logger = logging.getLogger(__name__)
 
@@ -83,8 +83,13 @@ class SearchTools:
             return forward(self.cluster, apply_rewrite(request, rewrite), is_read=True)
 
 
-def with_text(enlarged: ClusterAnswer, text: str) -> Answer:
-    """The cluster's answer with another text, in the coding that the cluster chose."""
+def with_text(enlarged: ClusterAnswer, text: str, filter_path: str = "") -> Answer:
+    """The cluster's answer with another text, filtered, in the coding that the cluster chose."""
+    if filter_path:
+        is_newer_elastic = b"charset" not in (
+            enlarged.header(b"content-type") or b""
+        )  # 8 and later name none
+        text = filter_answer(text, filter_path, keeps_empty=is_newer_elastic)
     body = encode(text.encode("utf-8", "surrogateescape"), enlarged.header(b"content-encoding"))
     answer = pass_back(enlarged)
     answer.response = [body]

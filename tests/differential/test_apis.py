@@ -39,6 +39,7 @@ PARTS = {
 # answers that are never the same twice, not even in their form
 NEVER_THE_SAME = re.compile(
     r"hot_?threads|/_tasks$|/_cat/tasks|/_nodes/usage|/_nodes/[^/]+/usage|/_capabilities|/_cluster/state"
+    r"|/_nodes/(?:[^/]+/)?stats"
 )
 
 TRIES = 3  # an answer may change between two looks: by then it has settled

@@ -33,6 +33,8 @@ ANSWER = {
         ("aggregations.by.buckets", {"aggregations": {"by": {"buckets": []}}}),
         ("aggregations.by.buckets.key", {}),
         ("nothing", {}),
+        ("aggregations,-aggregations.by.buckets.key", {"aggregations": {"by": {"buckets": []}}}),
+        ("hits,-hits.hits.*,-hits.total", {}),
         ("-hits", {"took": 1, "aggregations": {"by": {"buckets": []}}}),
         ("hits,-hits.hits", {"hits": {"total": {"value": 2, "relation": "eq"}}}),
         (
@@ -60,7 +62,7 @@ def test_numbers_and_escapes_stay_as_they_are_written():
     [
         pytest.param('{"a":{"b":1,"c":2,"b":3}}', "-a.c", '{"a":{"b":1,"b":3}}', id="a name twice"),
         pytest.param(
-            '{"a":{"b":[1],"c":[]},"d":{}}', "-a.*.x", '{"a":{"b":[1]},"d":{}}', id="entered, empty"
+            '{"a":{"b":[1],"c":[]},"d":{}}', "-a.*.x", '{"a":{"b":[1],"c":[]},"d":{}}', id="entered, empty"
         ),
         pytest.param('{"a?":1,"ab":2,"[a]":3}', "a?,[a]", '{"a?":1,"[a]":3}', id="only * is a wildcard"),
     ],
@@ -76,3 +78,19 @@ def test_any_number_of_wildcards_is_soon_done(filter_path):
         "{}",
         '{"a":' * 20 + '{"x":1}' + "}" * 20,
     )
+
+
+@pytest.mark.parametrize(
+    ("filter_path", "since_8", "before"),
+    [
+        ("-a.x", {"a": {}, "b": [], "c": [[]]}, {"b": [], "c": [[]]}),
+        ("-b.x", {"a": {}, "b": [], "c": [[]]}, {"a": {}, "c": [[]]}),
+        ("-c.x", {"a": {}, "b": [], "c": [[]]}, {"a": {}, "b": []}),
+        ("a.x,b.x", {}, {}),
+        ("a,b", {"a": {}, "b": []}, {"a": {}, "b": []}),
+    ],
+)
+def test_what_was_empty_before_stays_in_some_engines(filter_path, since_8, before):
+    answer = '{"a":{},"b":[],"c":[[]]}'
+    assert json.loads(filter_answer(answer, filter_path)) == since_8
+    assert json.loads(filter_answer(answer, filter_path, keeps_empty=False)) == before
