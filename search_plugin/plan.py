@@ -215,7 +215,10 @@ def _lay_over(policy: Policy, asked: Ask, models: frozenset[str]) -> Policy:
 def _find_unfit_for(policy: Policy, search: Search) -> Reason | None:
     if search.page_from >= policy.window:
         return Reason.FROM_PAST_WINDOW
-    return Reason.NO_SOURCE if not (policy.fields or search.source_filter.is_whole) else None
+    needs_source = not policy.fields and not search.source_filter.is_whole
+    # what is fetched besides would also stand in the options of a completion suggester
+    spoils_suggest = "suggest" in search.body and bool(_find_missing_fields(policy, search))
+    return Reason.NO_SOURCE if needs_source or spoils_suggest else None
 
 
 def _read_query_texts(search: Search, asked: Ask, policy: Policy) -> list[str]:

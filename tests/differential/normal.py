@@ -6,6 +6,7 @@ import gzip
 import json
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import takewhile
 from json import JSONDecoder
@@ -111,9 +112,11 @@ def _normalise(
     body = answer.body
     if answer.header("content-encoding") == "gzip" and body:
         body = gzip.decompress(body)
-    if is_rescored and "_source" in str(request):
-        # the engine prints what is left of a source in another order where `fields` are fetched beside it
-        body = json.dumps(json.loads(body), sort_keys=True).encode()
+    if (is_rescored and "_source" in str(request)) or _has_aggregations_of_several(request):
+        # the engine prints what is left of a source in another order where `fields` are fetched beside it,
+        # and several indices' aggregations in the order in which their shards answered
+        with suppress(ValueError):
+            body = json.dumps(json.loads(body), sort_keys=True).encode()
     body = _take_out(body, own_names)
     if is_rescored:
         body = _without_explanations(_PRETTY_SCORE.sub(b"", _SCORE.sub(b"", body)))
@@ -123,6 +126,10 @@ def _normalise(
     if is_reframed:
         headers = tuple((name, value) for name, value in headers if name.lower() != "content-length")
     return _Comparable(answer.status, answer.reason, headers, body)
+
+
+def _has_aggregations_of_several(request: Request) -> bool:
+    return b'"aggs"' in request.body and re.search(r"^/[^/]*[*,]", request.target) is not None
 
 
 def _comparable_headers(request: Request, answer: Answer, own_names: Mapping[str, str]) -> Headers:

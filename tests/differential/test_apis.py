@@ -77,7 +77,7 @@ def find_lasting_difference(peers, request):
 @pytest.mark.parametrize("method", ["GET", "HEAD"])
 def test_every_api_of_the_list_answers_through_the_gateway_as_directly(peers, method):
     paths = [path for path in read_paths(*SPECS[peers.engine]) if not NEVER_THE_SAME.search(path)]
-    assert len(paths) > 200
+    assert len(paths) > 150
     requests = [ask(f"{method} {path}", has_numbers_of_the_moment=True) for path in paths]
     differences = [told for request in requests if (told := find_lasting_difference(peers, request))]
     assert not differences, "\n".join(differences)

@@ -98,6 +98,13 @@ def test_a_passage_of_all_texts_needs_the_source():
     assert plan({"_source": False}, policy=policy).reason is Reason.NO_SOURCE
 
 
+@pytest.mark.parametrize(("source", "is_planned"), [(True, True), (["title", "maker"], True), (False, False)])
+def test_fields_are_not_fetched_beside_a_suggester_which_would_show_them(source, is_planned):
+    decision = plan({"_source": source, "suggest": {"s": {"prefix": "r", "completion": {"field": "c"}}}})
+    assert isinstance(decision, Plan) is is_planned
+    assert is_planned or decision.reason is Reason.NO_SOURCE
+
+
 def test_filter_path_is_for_the_answer_and_all_is_asked_for():
     planned = plan({}, "filter_path=hits.hits._id&pretty")
     assert planned.enlarged.target == "/wine/_search?filter_path=*&pretty&from=0&size=50"
