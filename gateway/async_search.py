@@ -11,7 +11,7 @@ from typing import Any
 from gateway.cluster import ClusterAnswer
 from gateway.coding import UnreadableCodingError, decode
 from gateway.forms import Form
-from gateway.proxy import pass_back
+from gateway.proxy import pass_back, pass_back_with
 from gateway.search import PERHAPS_OURS, SingleSearch
 from gateway.story import Outcome, Story
 from gateway.tools import SearchTools, with_text
@@ -108,9 +108,7 @@ def _answer_envelope(
         text = decode(content, answer.header(b"content-encoding")).decode("utf-8", "surrogateescape")
         members = scan_document(text, scan_object).value
     except (UnreadableCodingError, ValueError, RecursionError):
-        told = pass_back(answer)
-        told.response = [content]
-        return story.tell(told, Skip(Reason.UNSUPPORTED_FORMAT))
+        return story.tell(pass_back_with(answer, content), Skip(Reason.UNSUPPORTED_FORMAT))
     with_our_id = []
     if (own := members.get("id")) and isinstance(own.value, str):
         with_our_id.append((own.start, own.end, json.dumps(own.value + TICKET_MARK + ticket)))

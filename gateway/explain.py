@@ -7,17 +7,17 @@ from dataclasses import dataclass
 from typing import Any
 
 from gateway.coding import UnreadableCodingError, decode
-from gateway.tools import SearchTools, header_values
+from gateway.forms import Plain
+from gateway.search import SingleSearch
+from gateway.story import Story
+from gateway.tools import SearchTools
 from gateway.wire import Answer, ClientRequest, json_answer
 from search_plugin import (
     FirstStage,
     Plan,
-    Rules,
-    SearchRequest,
     Skip,
     UnreadableAnswer,
     find_policy,
-    plan_search,
     read_passages,
 )
 
@@ -35,7 +35,6 @@ class Explain:
             BadAsk: what the request asks of us is wrong.
             ClusterUnreachable, RefusedRequest, UnreadableBody, ClientGone: as `proxy.forward`.
         """
-        rules = self.tools.find_rules(b"rerank")
         told: dict[str, Any] = {
             "indices": list(indices),
             "policies": [
@@ -44,16 +43,15 @@ class Explain:
                     "indices": list(policy.indices),
                     "covers": bool(find_policy(indices, [policy])),
                 }
-                for policy in rules.policies
+                for policy in self.tools.policies.current().policies
             ],
         }
-        body = self.tools.read_body(request)
-        plan: Plan | Skip = body if isinstance(body, Skip) else self._plan(request, indices, body, rules)
+        plan = self.tools.guard(lambda: SingleSearch(self.tools, Plain()).plan(request, indices, Story()))
         if isinstance(plan, Skip):
             return json_answer(200, {"reranked": False, "reason": plan.reason.value, **told})
         told |= self._tell_plan(plan, request)
         answer = self.tools.send(request, plan.enlarged)
-        content = decode_quietly(answer.read(), answer.header(b"content-encoding"))
+        content = _decode_quietly(answer.read(), answer.header(b"content-encoding"))
         if answer.status != 200 or content is None:
             told["cluster"] = {"status": answer.status, "body": _read_json(content)}
             return json_answer(200, {"reranked": False, "reason": "cluster_refused", **told})
@@ -70,12 +68,6 @@ class Explain:
         ]
         return json_answer(200, {"reranked": True, **told})
 
-    def _plan(
-        self, request: ClientRequest, indices: tuple[str, ...], body: bytes, rules: Rules
-    ) -> Plan | Skip:
-        search = SearchRequest(indices, request.target, header_values(request), body)
-        return self.tools.guard(lambda: plan_search(search, rules))
-
     def _tell_plan(self, plan: Plan, request: ClientRequest) -> dict[str, Any]:
         sent = plan.enlarged.body if plan.enlarged.body is not None else self.tools.read_body(request)
         return {
@@ -89,7 +81,7 @@ class Explain:
         }
 
 
-def decode_quietly(content: bytes, coding: bytes | None) -> bytes | None:
+def _decode_quietly(content: bytes, coding: bytes | None) -> bytes | None:
     """The content without its coding; None if it can't be read."""
     try:
         return decode(content, coding)

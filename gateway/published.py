@@ -13,10 +13,10 @@ from typing import Any
 from urllib.parse import unquote
 
 from gateway.cluster import Cluster
-from gateway.coding import UnreadableCodingError, accepts_gzip, decode, encode
-from gateway.proxy import pass_back
+from gateway.coding import UnreadableCodingError, decode, encode
+from gateway.proxy import ask_readable, pass_back_with
 from gateway.wire import Answer, ClientRequest
-from search_plugin.raw_json import Node, scan_document, scan_object
+from search_plugin.raw_json import Node, apply_edits, scan_document, scan_object
 
 _OTHER_APIS = {"stats", "usage", "hot_threads", "hotthreads"}
 """Second words of ``/_nodes/…`` APIs that tell no addresses of HTTP."""
@@ -38,20 +38,15 @@ def answer_nodes_info(cluster: Cluster, request: ClientRequest, address: str) ->
     Raises:
         ClusterUnreachable, RefusedRequest, UnreadableBody: as `proxy.forward`.
     """
-    headers = [(name, value) for name, value in request.headers if name.lower() != b"accept-encoding"]
-    if accepts_gzip(request.header(b"accept-encoding")):
-        headers.append((b"Accept-Encoding", b"gzip"))  # the one coding that is undone here
-    received = cluster.send(request.method, request.target, headers, request.body, client=request.client)
+    asked = ask_readable(request)
+    received = cluster.send(asked.method, asked.target, asked.headers, asked.body, client=asked.client)
     body, coding = received.read(), received.header(b"content-encoding")
     with suppress(ValueError, RecursionError, UnreadableCodingError):
         told = decode(body, coding)
         rewritten = rewrite_addresses(told.decode(), address).encode()
         if rewritten != told:
             body = encode(rewritten, coding)
-    answer = pass_back(received)
-    answer.response = [body]
-    answer.headers["Content-Length"] = str(len(body))
-    return answer
+    return pass_back_with(received, body)
 
 
 def rewrite_addresses(text: str, address: str) -> str:
@@ -60,13 +55,11 @@ def rewrite_addresses(text: str, address: str) -> str:
     Raises:
         ValueError, RecursionError: the text is no JSON object.
     """
-    pieces: list[str] = []
-    position = 0
-    for told in sorted(_find_addresses(text), key=lambda told: told.start):
-        written = json.dumps([address] if isinstance(told.value, list) else address)
-        pieces += text[position : told.start], written
-        position = told.end
-    return "".join([*pieces, text[position:]])
+    edits = [
+        (told.start, told.end, json.dumps([address] if isinstance(told.value, list) else address))
+        for told in _find_addresses(text)
+    ]
+    return apply_edits(text, 0, len(text), edits)
 
 
 def _find_addresses(text: str) -> Iterator[Node[Any]]:

@@ -7,6 +7,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
+from werkzeug.datastructures import Headers
+
 from gateway.hangup import ANYBODY, Client
 from gateway.scoring import ScoringFailed
 from gateway.wire import Answer
@@ -79,6 +81,6 @@ class Story:
         return answer
 
 
-def _join(headers: object, name: str, values: Sequence[str]) -> None:
+def _join(headers: Headers, name: str, values: Sequence[str]) -> None:
     if values:
-        headers[name] = ", ".join(dict.fromkeys(values))  # type: ignore[index]
+        headers[name] = ", ".join(dict.fromkeys(values))

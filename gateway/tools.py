@@ -12,17 +12,16 @@ from gateway.coding import (
     TooLargeError,
     UnknownCodingError,
     UnreadableCodingError,
-    accepts_gzip,
     decode,
     encode,
 )
 from gateway.errors import GatewayError
 from gateway.policies import PolicyFile
-from gateway.proxy import forward, pass_back
+from gateway.proxy import ask_readable, forward, pass_back_with
 from gateway.rescoring import Rescorer
 from gateway.story import Story
 from gateway.wire import Answer, ClientRequest
-from search_plugin import BadAsk, Reason, Rewrite, Rules, Skip, filter_answer, strip_target
+from search_plugin import HEADER_PREFIX, BadAsk, Reason, Rewrite, Rules, Skip, filter_answer, strip_target
 
 logger = logging.getLogger(__name__)
 
@@ -65,10 +64,7 @@ class SearchTools:
 
     def send(self, request: ClientRequest, rewrite: Rewrite) -> ClusterAnswer:
         """Send a search whose answer is going to be read here."""
-        headers = [(name, value) for name, value in request.headers if name.lower() != b"accept-encoding"]
-        if accepts_gzip(request.header(b"accept-encoding")):
-            headers.append((b"Accept-Encoding", b"gzip"))  # the one coding that is undone here
-        sent = apply_rewrite(replace(request, headers=headers), rewrite)
+        sent = apply_rewrite(ask_readable(request), rewrite)
         message = (sent.method, sent.target, sent.headers, sent.body)
         return self.cluster.send(*message, is_read=True, client=sent.client)
 
@@ -86,16 +82,11 @@ class SearchTools:
 def with_text(enlarged: ClusterAnswer, text: str, filter_path: str = "") -> Answer:
     """The cluster's answer with another text, filtered, in the coding that the cluster chose."""
     if filter_path:
-        is_newer_elastic = b"charset" not in (
-            enlarged.header(b"content-type") or b""
-        )  # 8 and later name none
-        text = filter_answer(text, filter_path, keeps_empty=is_newer_elastic)
+        # Elasticsearch since 8 names no charset
+        keeps_empty = b"charset" not in (enlarged.header(b"content-type") or b"")
+        text = filter_answer(text, filter_path, keeps_empty=keeps_empty)
     body = encode(text.encode("utf-8", "surrogateescape"), enlarged.header(b"content-encoding"))
-    answer = pass_back(enlarged)
-    answer.response = [body]
-    written = (name for name, _ in answer.headers if name.lower() == "content-length")
-    answer.headers[next(written, "Content-Length")] = str(len(body))  # the letter case stays the cluster's
-    return answer
+    return pass_back_with(enlarged, body)
 
 
 def header_values(request: ClientRequest) -> dict[str, str]:
@@ -106,7 +97,7 @@ def header_values(request: ClientRequest) -> dict[str, str]:
 
 def apply_rewrite(request: ClientRequest, rewrite: Rewrite) -> ClientRequest:
     """The request as the cluster is to get it: without our headers, and with a body as the rewrite says."""
-    headers = [(name, value) for name, value in request.headers if not name.lower().startswith(b"x-rerank")]
+    headers = [(name, value) for name, value in request.headers if not _is_ours(name)]
     if rewrite.body is None:
         return replace(request, target=rewrite.target, headers=headers)
     framing = (b"content-length", b"content-encoding")
@@ -117,6 +108,10 @@ def apply_rewrite(request: ClientRequest, rewrite: Rewrite) -> ClientRequest:
         headers.append((b"Content-Type", accept if b"compatible-with" in accept else b"application/json"))
     headers.append((b"Content-Length", b"%d" % len(rewrite.body)))
     return replace(request, target=rewrite.target, headers=headers, body=rewrite.body)
+
+
+def _is_ours(header: bytes) -> bool:
+    return header.lower().startswith(HEADER_PREFIX.encode())
 
 
 _CODING_REASONS: dict[type[UnreadableCodingError], Reason] = {

@@ -1,5 +1,6 @@
 """Decides which searches are reranked and merges the scores into the answer: pure functions, no I/O."""
 
+from search_plugin.ask import HEADER_PREFIX
 from search_plugin.blend import Placed, place_hits
 from search_plugin.errors import BadAsk, SearchPluginError, UnreadableAnswer
 from search_plugin.filter_path import filter_answer
@@ -18,6 +19,7 @@ from search_plugin.ticket import MARK as TICKET_MARK
 from search_plugin.ticket import read_ticket, write_ticket
 
 __all__ = [
+    "HEADER_PREFIX",
     "TICKET_MARK",
     "BadAsk",
     "Engine",

@@ -11,6 +11,7 @@ from search_plugin.policy import MAX_WINDOW, Chunking, Mode, ScoreMode, Text
 from search_plugin.raw_json import replace_surrogates
 
 HEADER_PREFIX = "x-rerank"
+"""What the names of our headers begin with, in lower case."""
 
 _TIME = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,9})?)(ms|s|m)")
 _MILLISECONDS = {"ms": 1, "s": 1_000, "m": 60_000}
@@ -33,12 +34,10 @@ def _read_chunking(value: object) -> object:
     if not isinstance(value, dict):
         raise ValueError("expected an object")
     settings = value.get("chunking_settings", {})
-    if not isinstance(settings, dict) or (unknown := value.keys() - {"size", "chunking_settings", "score"}):
-        raise ValueError(
-            replace_surrogates(f"unknown: {', '.join(sorted(unknown))}")
-            if isinstance(settings, dict)
-            else "expected an object"
-        )
+    if not isinstance(settings, dict):
+        raise ValueError("expected an object")
+    if unknown := value.keys() - {"size", "chunking_settings", "score"}:
+        raise ValueError(replace_surrogates(f"unknown: {', '.join(sorted(unknown))}"))
     words = settings.get("max_chunk_size", Chunking.model_fields["words"].default)
     overlaps = {"sentence": 0, "word": settings.get("overlap", 0)}
     by = settings.get("strategy", "sentence")

@@ -43,9 +43,8 @@ def split_items(body: bytes) -> list[Item]:
         ValueError: it does not end with a line's end, or not every header has a body.
     """
     lines = body.split(b"\n")
-    if (
-        lines.pop() or not lines or len(lines) % 2 or body.startswith(b"\n")
-    ):  # engines differ in a first blank line
+    starts_blank = body.startswith(b"\n")  # which the engines read in different ways
+    if lines.pop() or not lines or len(lines) % 2 or starts_blank:
         raise ValueError("not pairs of lines")
     return [Item(header, line) for header, line in zip(lines[::2], lines[1::2], strict=True)]
 

@@ -7,9 +7,8 @@ from typing import Any
 
 # Of each shard: length and name of its index, length (22) and id of that index.
 _INDEX_ID = re.compile(rb"\x16[A-Za-z0-9_-]{22}")
-_BACKING_INDEX = re.compile(
-    r"\.ds-(.+?)-(?:\d{4}\.\d\d\.\d\d-)?\d{6}"
-)  # of a data stream, which policies name
+# Of a data stream, which policies name.
+_BACKING_INDEX = re.compile(r"\.ds-(.+?)-(?:\d{4}\.\d\d\.\d\d-)?\d{6}")
 _NAME = re.compile(rb"[^\x00-\x20A-Z\"*\\<|,>/?#:]+")
 
 
@@ -30,9 +29,8 @@ def find_pit_indices(pit: Any) -> tuple[str, ...]:
 
 
 def _read_name_before(raw: bytes, end: int) -> str | None:
-    if raw[max(end - 8, 0) : max(end - 4, 0)] == bytes(
-        4
-    ):  # a number of eight bytes: this is the id of a search context
+    # a number of eight bytes: this is the id of a search context
+    if raw[max(end - 8, 0) : max(end - 4, 0)] == bytes(4):
         return None
     for length in range(1, min(end, 128)):
         start = end - length

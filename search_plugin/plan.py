@@ -133,13 +133,13 @@ def _plan_search(request: SearchRequest, rules: Rules) -> Plan | Skip:
         search = Search.read(parameters, _apply(body, edits))
     except ValueError:
         return Skip(Reason.MALFORMED_BODY, stripped)
-    reason = search.find_unfit() or _find_unfit_for(policy, search)
+    added = _find_missing_fields(policy, search)
+    reason = search.find_unfit() or _find_unfit_for(policy, search, added)
     if reason:
         return Skip(reason, stripped)
     texts = _read_query_texts(search, asked, policy)
     if len(texts) != 1:
         return Skip(Reason.AMBIGUOUS_QUERY if texts else Reason.NO_QUERY_TEXT, stripped)
-    added = _find_missing_fields(policy, search)
     return Plan(
         policy=policy,
         query_text=texts[0],
@@ -201,8 +201,8 @@ def _lay_over(policy: Policy, asked: Ask, models: frozenset[str]) -> Policy:
     if asked.model is not None and asked.model not in models:
         asked.refuse("model", f"no such model: {asked.model!r}; declared are {', '.join(sorted(models))}")
     limits = (
-        ("rank_window_size", asked.rank_window_size, max(policy.max_window, policy.window)),
-        ("timeout", asked.timeout, max(policy.max_deadline_ms, policy.deadline_ms)),
+        ("rank_window_size", asked.rank_window_size, policy.largest_window),
+        ("timeout", asked.timeout, policy.longest_deadline_ms),
     )
     for name, wanted, limit in limits:
         if wanted is not None and wanted > limit:
@@ -212,12 +212,12 @@ def _lay_over(policy: Policy, asked: Ask, models: frozenset[str]) -> Policy:
     return policy.model_copy(update={"mode": "on", **asked.policy_options()})
 
 
-def _find_unfit_for(policy: Policy, search: Search) -> Reason | None:
+def _find_unfit_for(policy: Policy, search: Search, added: Sequence[str]) -> Reason | None:
     if search.page_from >= policy.window:
         return Reason.FROM_PAST_WINDOW
     needs_source = not policy.fields and not search.source_filter.is_whole
     # what is fetched besides would also stand in the options of a completion suggester
-    spoils_suggest = "suggest" in search.body and bool(_find_missing_fields(policy, search))
+    spoils_suggest = added and "suggest" in search.body
     return Reason.NO_SOURCE if needs_source or spoils_suggest else None
 
 

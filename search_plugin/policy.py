@@ -139,6 +139,16 @@ class Policy(BaseModel):
         return self
 
     @property
+    def largest_window(self) -> int:
+        """The largest that a request may ask for."""
+        return max(self.max_window, self.window)
+
+    @property
+    def longest_deadline_ms(self) -> int:
+        """The longest that a request may ask for."""
+        return max(self.max_deadline_ms, self.deadline_ms)
+
+    @property
     def fields(self) -> tuple[str, ...]:
         """The fields that its passages need, each once; empty for all texts."""
         if self.passage_template is None:

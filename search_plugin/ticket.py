@@ -31,11 +31,10 @@ class _Ticket(BaseModel):
     page_from: int = Field(ge=0)
     page_size: int = Field(ge=1)
     added_fields: tuple[str, ...] = ()
-    flags: tuple[str, ...] = ()
+    is_asked: bool = False
+    tells_hits: bool = False
+    scores_like_elasticsearch: bool = False
     highlight_tags: tuple[str, ...] = ()
-
-
-_FLAGS = ("is_asked", "tells_hits", "scores_like_elasticsearch")
 
 
 def write_ticket(plan: Plan, policies: Sequence[Policy]) -> str | None:
@@ -52,7 +51,9 @@ def write_ticket(plan: Plan, policies: Sequence[Policy]) -> str | None:
         page_from=plan.page_from,
         page_size=plan.page_size,
         added_fields=plan.added_fields,
-        flags=tuple(flag for flag in _FLAGS if getattr(plan, flag)),
+        is_asked=plan.is_asked,
+        tells_hits=plan.tells_hits,
+        scores_like_elasticsearch=plan.scores_like_elasticsearch,
         highlight_tags=plan.highlight_tags,
     )
     packed = zlib.compress(ticket.model_dump_json(exclude_defaults=True).encode())
@@ -78,24 +79,22 @@ def read_ticket(encoded: str, rules: Rules) -> Plan | None:
         return None
     is_granted = (
         policy.model in {*rules.models, own.model}
-        and policy.window <= max(own.max_window, own.window)
-        and policy.deadline_ms <= max(own.max_deadline_ms, own.deadline_ms)
+        and policy.window <= own.largest_window
+        and policy.deadline_ms <= own.longest_deadline_ms
     )
+    if not is_granted:
+        return None
     nothing = Rewrite("")
-    return (
-        Plan(
-            policy=policy,
-            query_text=ticket.query_text,
-            page_from=ticket.page_from,
-            page_size=ticket.page_size,
-            enlarged=nothing,
-            stripped=nothing,
-            added_fields=ticket.added_fields,
-            highlight_tags=ticket.highlight_tags,
-            is_asked="is_asked" in ticket.flags,
-            tells_hits="tells_hits" in ticket.flags,
-            scores_like_elasticsearch="scores_like_elasticsearch" in ticket.flags,
-        )
-        if is_granted
-        else None
+    return Plan(
+        policy=policy,
+        query_text=ticket.query_text,
+        page_from=ticket.page_from,
+        page_size=ticket.page_size,
+        enlarged=nothing,
+        stripped=nothing,
+        added_fields=ticket.added_fields,
+        highlight_tags=ticket.highlight_tags,
+        is_asked=ticket.is_asked,
+        tells_hits=ticket.tells_hits,
+        scores_like_elasticsearch=ticket.scores_like_elasticsearch,
     )
