@@ -77,9 +77,11 @@ def _edit_fields(
     """Take our fields out of the hit's ``fields``, and put the first-stage score in."""
     fields = members.get("fields")
     kept = f'"{PREVIOUS_SCORE}":[{previous_score}]' if previous_score is not None else None
-    if fields is None or not isinstance(fields.value, dict):
+    if fields is None:
         if kept:
             yield put_entry(text, list(members.values()), f'"fields":{{{kept}}}')
+        return
+    if not isinstance(fields.value, dict):
         return
     ours = [name for name in fields.value if _is_added(name, plan.added_fields)]
     entries = scan_object(text, fields.start)[0]

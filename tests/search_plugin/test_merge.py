@@ -286,6 +286,13 @@ def test_the_previous_score_is_kept_as_it_was_written(hit, fields):
     assert "previous_score" not in restore(plan, first_stage)
 
 
+def test_fields_of_another_shape_keep_it_and_take_no_previous_score():
+    plan = make.make_plan(policy=make.make_policy(keep_previous_score=True))
+    text = merge(plan, make_hits({"_score": 2.0, "fields": [1]}, {"_score": 1.0}), [0.0, -1.0])
+    assert text.count('"fields"') == 2  # one a hit
+    assert json.loads(text)["hits"]["hits"][0]["fields"] == [1]
+
+
 def test_an_explanation_tells_both_scores():
     policy = make.make_policy(window=2)
     first_stage = make_hits(*({"_score": 3.0 - i, "_explanation": {"value": 3.0 - i}} for i in range(3)))
