@@ -16,7 +16,8 @@ from gateway.policies import PolicyFile
 from gateway.proxy import forward
 from gateway.published import answer_nodes_info, is_nodes_info
 from gateway.rescoring import Rescorer
-from gateway.scoring import QueueScorer, Scorer
+from gateway.score_queue import QueueScorer
+from gateway.scoring import Scorer
 from gateway.searches import Searches, is_explain
 from gateway.settings import GatewaySettings
 from gateway.tools import SearchTools
@@ -42,7 +43,11 @@ def create_app(
     """
     policies = PolicyFile(settings.config)
     cluster = cluster or open_cluster(settings, idle_connections=settings.threads)
-    scorer = scorer or QueueScorer(str(settings.redis_url), max_waiting=settings.threads)
+    scorer = scorer or QueueScorer(
+        str(settings.redis_url),
+        max_waiting=settings.threads,
+        compress_above=settings.queue_compress_above,
+    )
     searches = Searches(SearchTools(cluster, Rescorer(scorer), policies, settings.search_body_limit_bytes))
     app = Flask(__name__, static_folder=None)
     app.register_blueprint(make_ops(cluster, scorer, policies))

@@ -11,7 +11,7 @@ from threading import BoundedSemaphore
 from typing import NamedTuple
 
 from gateway.errors import ClientGone, error_body
-from gateway.scoring import Scorer, ScoringFailed
+from gateway.scoring import Scorer, ScoreRequest, ScoringFailed
 from gateway.story import Outcome, Shadowed, Story, reason_of, status_of
 from search_plugin import (
     FirstStage,
@@ -27,7 +27,6 @@ from search_plugin import (
     read_passages,
     restore,
 )
-from worker.contract import ScoreReply
 
 logger = logging.getLogger(__name__)
 
@@ -103,6 +102,7 @@ class Rescorer:
                 status=status_of(outcome),
                 reason=reason_of(outcome),
                 took_ms=story.passed_ms(),
+                cache_hits=story.n_cached,
             )
             if isinstance(outcome, ScoringFailed) and not plan.fails_open:
                 reason = f"[allow_rerank_failures] is false and there are no scores: {outcome.reason.value}"
@@ -113,16 +113,20 @@ class Rescorer:
             return Page(restore(plan, first_stage, note), outcome)
 
     def _place(self, plan: Plan, first_stage: FirstStage, passages: Passages, story: Story) -> list[Placed]:
+        request = ScoreRequest(
+            model=plan.policy.model,
+            query_text=plan.query_text,
+            passages=tuple(passages.texts),
+            deadline=story.arrived + plan.policy.deadline_ms / 1000,
+            policy=plan.policy.name,
+            client=story.client,
+        )
         with story.measure("queue"):
-            reply = self._score(plan, passages, story)
-        story.split_queue(reply.model_ms)
+            scores = self.scorer.score(request)
+        story.split_queue(scores.model_ms)
+        story.n_cached += scores.n_cached
         with story.measure("merge"):
-            return place_hits(plan, first_stage, combine_scores(plan, passages, reply.scores or ()))
-
-    def _score(self, plan: Plan, passages: Passages, story: Story) -> ScoreReply:
-        deadline = story.arrived + plan.policy.deadline_ms / 1000
-        asked = (plan.policy.model, plan.query_text, passages.texts, deadline)
-        return self.scorer.score(*asked, client=story.client)
+            return place_hits(plan, first_stage, combine_scores(plan, passages, scores.logits))
 
     def _score_for_nobody(self, plan: Plan, first_stage: FirstStage, passages: Passages) -> None:
         """Score in the background and log how far the order would have moved; none waits for it."""

@@ -68,6 +68,9 @@ class GatewaySettings(ClusterSettings, BaseSettings):
         RedisDsn("redis://127.0.0.1:6379/0"),
         description="The Redis through which jobs reach the workers, as redis:// or rediss://.",
     )
+    queue_compress_above: int = Field(
+        0, ge=0, description="Jobs of more characters are compressed on their way to Redis; 0: none is."
+    )
     config: Path = Field(
         Path("rerank.toml"),
         description="The file that declares models and policies, the same for the workers.",

@@ -49,6 +49,7 @@ class Story:
     arrived: float = field(default_factory=time.monotonic)
     plans: list[Plan] = field(default_factory=list)
     stage_ms: dict[str, float] = field(default_factory=dict)
+    n_cached: int = 0
     client: Client = ANYBODY
 
     @contextmanager

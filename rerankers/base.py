@@ -183,6 +183,38 @@ class AbsReranker(ABC):
             by_layer = [scores[0] for scores in by_layer]
         return by_layer[0] if len(by_layer) == 1 else by_layer
 
+    def encode(self, sentence_pairs: Sequence[PairLike]) -> list[Row]:
+        """The first half of `compute_score`: P pairs to P rows of ids. Threads may encode while others score.
+
+        Raises:
+            BadPairs: an element is not two texts; the message says which one.
+        """
+        pairs, _ = read_pairs(sentence_pairs)
+        return self.encode_pairs([self._instruct(pair) for pair in pairs], self._defaults)
+
+    def score_encoded(self, rows: Sequence[Row]) -> list[float]:
+        """The second half: P rows, of any calls of `encode`, to P scores in order; they may be no numbers.
+
+        Raises:
+            BadArgument: the reranker scores at several layers.
+        """
+        if not rows:
+            return []
+        scores = self._score_rows(rows, self._defaults).double()
+        if len(scores) > 1:
+            raise BadArgument(f"cutoff_layers: expected one layer, found {len(scores)}")
+        return list((scores.sigmoid() if self._defaults.normalize else scores)[0].tolist())
+
+    @property
+    def max_length(self) -> int:
+        """The most tokens of a pair."""
+        return self._defaults.max_length
+
+    @property
+    def tokens_at_once(self) -> int:
+        """How many tokens, filling included, its devices compute in one forward pass."""
+        return self._token_budget * len(self.devices)
+
     def _score_pairs(self, pairs: list[Pair], options: ScoreOptions) -> list[Any]:
         """K lists of P scores; one empty list when there are no pairs."""
         if not pairs:

@@ -17,12 +17,14 @@ def make_note(
     status: str,
     reason: Reason | None,
     took_ms: float,
+    cache_hits: int = 0,
 ) -> dict[str, Any] | None:
     """What is told; None if nobody asked.
 
     Args:
         placed: the new order; empty where there is none.
         took_ms: from the request's arrival.
+        cache_hits: passages whose scores were known already.
     """
     if not (plan.is_asked or plan.policy.annotate):
         return None
@@ -34,6 +36,7 @@ def make_note(
         "reranked": sum(place.model_score is not None for place in placed),
         "score_mode": plan.policy.score_mode,
         "took_ms": round(took_ms),
+        "cache_hits": cache_hits,
     }
     if plan.tells_hits:
         page = placed[plan.page_from : plan.page_from + plan.page_size]

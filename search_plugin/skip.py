@@ -39,7 +39,8 @@ class Reason(StrEnum):
 
     # found while scoring
     NO_WORKER = "no_worker"  # no worker serves the policy's model
-    OVERLOAD = "overload"  # more searches wait for scores than the gateway lets wait
+    OVERLOAD = "overload"  # the jobs under way would not let this one be scored before its deadline
+    CIRCUIT_OPEN = "circuit_open"  # scoring failed again and again: it is tried anew in some seconds
     TIMEOUT = "timeout"  # the scores did not come before the deadline
     BACKEND_ERROR = "backend_error"  # the queue or the worker failed
 

@@ -2,15 +2,13 @@
 
 import sys
 from collections.abc import Iterable, Sequence
-from typing import Any
 
 from flask import Flask
 
 from gateway.app import create_app
-from gateway.scoring import ScriptedScorer
+from gateway.scoring import ScoreRequest, Scores, ScriptedScorer
 from gateway.settings import GatewaySettings, read_settings
 from gateway.wsgi import GatewayServer
-from worker.contract import ScoreReply
 
 
 def keep_order(query_text: str, passages: Sequence[str]) -> list[float]:
@@ -32,8 +30,8 @@ class ScriptedModels:
     def __init__(self) -> None:
         self._scorers = {model: ScriptedScorer(script) for model, script in MODELS.items()}
 
-    def score(self, model: str, *rest: Any, **more: Any) -> ScoreReply:
-        return self._scorers[model].score(model, *rest, **more)
+    def score(self, request: ScoreRequest) -> Scores:
+        return self._scorers[request.model].score(request)
 
     def find_served(self, models: Iterable[str]) -> frozenset[str]:
         return frozenset(models)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import logging
+import os
+import socket
 import sys
+import uuid
 from collections.abc import Mapping, Sequence
-from functools import partial
 
 from worker.errors import WorkerError
 from worker.settings import ModelSettings, WorkerSettings, read_models, read_settings
@@ -44,29 +46,36 @@ def serve(settings: WorkerSettings, models: Mapping[str, ModelSettings]) -> None
 
     from worker.app import consume, create_app
     from worker.batching import Batcher
-    from worker.resident import ServingMark, load_model
-    from worker.tasks import ServedModel, add_score_task, find_cancelled
+    from worker.clock import RedisClock
+    from worker.outbox import Outbox
+    from worker.resident import load_model
+    from worker.serving import ServedModel, ServingMark
+    from worker.tasks import add_score_task, watch_cancelled
 
     redis = Redis.from_url(
         str(settings.redis_url), socket_timeout=_REDIS_TIMEOUT_S, socket_connect_timeout=_REDIS_TIMEOUT_S
     )
+    clock = RedisClock()
     served = {}
     for alias, model in models.items():
         resident = load_model(alias, model)
         batcher = Batcher(
-            resident.scorer,
-            max_pairs=settings.max_batch_pairs,
-            find_cancelled=partial(find_cancelled, redis),
-            name=f"scoring-{alias}",
+            resident.scorer, pass_s=settings.pass_ms / 1000, clock=clock.now, name=f"scoring-{alias}"
         )
-        served[alias] = ServedModel(batcher, resident.version)
+        batcher.measure()
+        served[alias] = ServedModel(batcher, resident.version, resident.max_characters)
         logger.info("model.loaded model=%s version=%s", alias, resident.version)
 
-    mark = ServingMark(redis, {alias: model.version for alias, model in served.items()})
+    worker_id = f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
+    mark = ServingMark(redis, worker_id, served, clock)
+    outbox = Outbox(redis, clock, cache_ttl_s=settings.cache_ttl_s, cache_queries=settings.cache_queries)
+    watch_cancelled(redis, served)
 
     def make_app() -> Celery:
-        app = create_app(settings)
-        add_score_task(app, served, redis)
+        app = create_app(
+            settings, lambda: all(model.batcher.has_room_for_bulk() for model in served.values())
+        )
+        add_score_task(app, served, redis, outbox)
         return app
 
     consume(make_app, settings, mark)

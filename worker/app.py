@@ -13,19 +13,26 @@ from celery.apps.worker import Worker
 from celery.bootsteps import StartStopStep
 from celery.platforms import EX_FAILURE
 from celery.worker import state
+from kombu.utils.scheduling import round_robin_cycle
 
-from worker.contract import online_queue
-from worker.resident import ServingMark
+from worker.contract import KEY_PREFIX, bulk_queue, online_queue
+from worker.serving import ServingMark
 from worker.settings import WorkerSettings
 
 logger = logging.getLogger(__name__)
 
+_BULK = bulk_queue("")
 _SWEEP_INTERVAL_S = 10
 _RESTART_PAUSE_S = 1.0
+_BRPOP_S = 0.2  # after so long a look into the queues begins anew: there may be room for bulk then
 
 
-def create_app(settings: WorkerSettings) -> Celery:
-    """A Celery app without tasks; connects to nothing yet."""
+def create_app(settings: WorkerSettings, has_room_for_bulk: Callable[[], bool]) -> Celery:
+    """A Celery app without tasks; connects to nothing yet.
+
+    Args:
+        has_room_for_bulk: asked before each look into the queues.
+    """
     app = Celery("rerank", broker=str(settings.redis_url), set_as_current=False)
     app.conf.update(
         accept_content=["json"],
@@ -42,6 +49,10 @@ def create_app(settings: WorkerSettings) -> Celery:
             "unacked_restore_interval": min(_SWEEP_INTERVAL_S, settings.visibility_timeout_s),
             "unacked_restore_throttle": 1,
             "socket_keepalive": True,
+            "global_keyprefix": KEY_PREFIX,
+            "priority_steps": [0],
+            "queue_order_strategy": order_queues(has_room_for_bulk),
+            "brpop_timeout": _BRPOP_S,
         },
         # Redis may come late, go and come back
         broker_connection_retry_on_startup=True,
@@ -52,6 +63,18 @@ def create_app(settings: WorkerSettings) -> Celery:
         worker_redirect_stdouts=False,
     )
     return app
+
+
+def order_queues(has_room_for_bulk: Callable[[], bool]) -> type[round_robin_cycle]:
+    """How kombu is to choose among queues: searches first, and bulk only where there is room for it."""
+
+    class SearchesFirst(round_robin_cycle):
+        def consume(self, n: int) -> list[str]:
+            searches = [queue for queue in self.items if not queue.startswith(_BULK)]
+            bulk = [queue for queue in self.items if queue.startswith(_BULK)]
+            return [*searches, *(bulk if has_room_for_bulk() else [])]
+
+    return SearchesFirst
 
 
 def consume(make_app: Callable[[], Celery], settings: WorkerSettings, mark: ServingMark) -> None:
@@ -86,7 +109,7 @@ def _create_worker(app: Celery, settings: WorkerSettings, mark: ServingMark) -> 
         hostname=f"rerank-{os.getpid()}@{socket.gethostname()}",  # several on a machine stay apart
         pool_cls="threads",
         concurrency=settings.concurrency,
-        queues=[online_queue(alias) for alias in mark.aliases],
+        queues=[queue(alias) for queue in (online_queue, bulk_queue) for alias in mark.aliases],
         loglevel=settings.log_level,
         without_gossip=True,
         without_mingle=True,

@@ -1,28 +1,36 @@
-"""Knows how waiting jobs become forward passes: merged, earliest deadline first, the unwanted dropped."""
+"""Knows how waiting jobs become forward passes: in which order, how many at once, the unwanted dropped."""
 
 from __future__ import annotations
 
-import heapq
 import logging
 import math
 import threading
 import time
-from collections.abc import Callable, Container, Sequence
+from collections import Counter
+from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
-from itertools import islice
 from typing import Protocol
 
 from worker.contract import ScoreJob
 
 logger = logging.getLogger(__name__)
 
+Row = dict[str, list[int]]
+
 
 class Scorer(Protocol):
     """What a resident model must be able to do."""
 
-    def compute_score(self, sentence_pairs: list[tuple[str, str]]) -> Sequence[float]:
-        """One logit per (query text, passage), in their order."""
+    @property
+    def tokens_at_once(self) -> int:
+        """How many tokens it computes in one forward pass at most."""
+
+    def encode(self, sentence_pairs: Sequence[tuple[str, str]]) -> list[Row]:
+        """One row of ids per (query text, passage), in their order."""
+
+    def score_encoded(self, rows: Sequence[Row]) -> Sequence[float]:
+        """One logit per row, in their order."""
 
 
 class ScoringError(Exception):
@@ -30,11 +38,11 @@ class ScoringError(Exception):
 
 
 class LateError(ScoringError):
-    """The job's deadline passed before its forward pass (nobody waits for it any more)."""
+    """The job's deadline passed before its last forward pass (nobody waits for it any more)."""
 
 
 class CancelledJobError(LateError):
-    """Whoever waited for the job went away before its forward pass."""
+    """Whoever waited for the job went away before its last forward pass."""
 
 
 class ModelFailedError(ScoringError):
@@ -50,62 +58,153 @@ class Scored:
     """One logit per passage of a job, in its order, and what they took."""
 
     scores: tuple[float, ...]
-    queue_ms: float  # from submit to the forward pass
-    model_ms: float  # the forward pass, shared with the jobs merged into it
+    queue_ms: float  # from submit to the first forward pass
+    model_ms: float  # the forward passes that it had a share in
 
 
-@dataclass(order=True)
+Clock = Callable[[], float]
+"""Epoch seconds, by the clock that deadlines go by."""
+
+_DECAY = 0.9  # of what is known of the speed, with each pass
+_BULK_JOBS, _BULK_S = 2, 1.0  # so many jobs, or so many seconds' work, of bulk are kept ready
+_SAMPLE = ScoreJob(
+    id="sample",
+    model="sample",
+    query_text="a query as people type it",
+    passages=tuple(f"passage {number}, some sentences long. " * 10 for number in range(8)),
+    deadline=4e9,
+)
+
+
+class Speed:
+    """How fast a model computes, by the passes of late; read by other threads."""
+
+    def __init__(self) -> None:
+        self._seconds = self._tokens = self._characters = 0.0
+
+    def add(self, seconds: float, tokens: int, characters: int) -> None:
+        self._seconds = self._seconds * _DECAY + seconds
+        self._tokens = self._tokens * _DECAY + tokens
+        self._characters = self._characters * _DECAY + characters
+
+    @property
+    def tokens_per_s(self) -> float:
+        """0: not known."""
+        return self._tokens / self._seconds if self._seconds else 0.0
+
+    @property
+    def characters_per_s(self) -> float:
+        """0: not known."""
+        return self._characters / self._seconds if self._seconds else 0.0
+
+
+@dataclass(eq=False)
+class _Pair:
+    """A pair that waits for its score, for one or several jobs."""
+
+    texts: tuple[str, str]
+    row: Row
+    jobs: list[_Waiting] = field(default_factory=list)
+
+    @property
+    def n_tokens(self) -> int:
+        return len(self.row["input_ids"])
+
+    @property
+    def n_characters(self) -> int:
+        return len(self.texts[0]) + len(self.texts[1])
+
+
+@dataclass(eq=False)
 class _Waiting:
-    deadline: float
-    submitted_s: float  # equal deadlines: first come, first served
-    job: ScoreJob = field(compare=False)
-    future: Future[Scored] = field(compare=False, default_factory=Future)
+    """A job whose scores are not all there yet."""
 
-    def drop_if_late(self) -> bool:
-        """Fail the job if its deadline has passed, and say whether it did."""
-        if self.deadline > time.time():
-            return False
-        self.future.set_exception(LateError("the deadline has passed"))
-        return True
+    job: ScoreJob
+    submitted_s: float
+    future: Future[Scored] = field(default_factory=Future)
+    open: dict[str, _Pair] = field(default_factory=dict)  # passage → pair without a score, longest first
+    scores: dict[str, float] = field(default_factory=dict)
+    is_alone: bool = False  # a pass of several jobs failed: this one gets its own
+    started_s: float = math.inf
+    model_s: float = 0.0
+
+    def goes_with(self, other: _Waiting) -> bool:
+        """May they share a pass?"""
+        return not self.is_alone and not other.is_alone and self.job.bulk == other.job.bulk
+
+    def fail(self, error: ScoringError) -> None:
+        for pair in self.open.values():
+            pair.jobs.remove(self)
+        self.open.clear()
+        self.future.set_exception(error)
 
 
-FindCancelled = Callable[[Sequence[str]], Container[str]]
-"""Job ids → those of them that nobody waits for."""
+@dataclass(frozen=True)
+class _Pass:
+    """Pairs to be computed at once, and the jobs for which they were chosen."""
+
+    pairs: list[_Pair]
+    jobs: list[_Waiting]
 
 
-def _find_none(job_ids: Sequence[str]) -> Container[str]:
-    return ()
+@dataclass(frozen=True)
+class PassDone:
+    """What a forward pass was, for whoever counts."""
+
+    seconds: float
+    pairs: int
+    tokens: int
+    jobs: int
+    is_bulk: bool
+
+
+class Observer(Protocol):
+    """Who wants to know of passes; called in the scoring thread."""
+
+    def pass_begins(self, pairs: Collection[tuple[str, str]]) -> None:
+        """These pairs are going to be computed."""
+
+    def pass_ends(self, done: PassDone) -> None:
+        """They were."""
 
 
 class Batcher:
-    """Scores the jobs of many threads in one thread of its own: all that wait make one forward pass.
+    """Scores the jobs of many threads in one thread of its own, pass by pass.
 
-    An idle batcher scores a job at once. While a pass runs, jobs gather for the next one.
+    A pass is taken from all pairs that wait as soon as the model is free, so nothing waits while it is idle.
+    Searches go before bulk; then the policy that has used the model least lately; in it the earliest
+    deadline. Late and cancelled jobs are dropped between passes. Equal pairs are scored once.
 
     Args:
-        max_pairs: of one pass; a job over it goes alone.
-        find_cancelled: asked once a pass; it must not raise.
+        pass_s: how long a pass should take.
+        clock: of the jobs' deadlines.
     """
 
     def __init__(
         self,
         scorer: Scorer,
         *,
-        max_pairs: int,
-        find_cancelled: FindCancelled = _find_none,
+        pass_s: float = 0.1,
+        clock: Clock = time.time,
+        observers: Sequence[Observer] = (),
         name: str = "scoring",
     ) -> None:
         self._scorer = scorer
-        self._max_pairs = max_pairs
-        self._find_cancelled = find_cancelled
-        self._waiting: list[_Waiting] = []  # a heap
+        self._pass_s = pass_s
+        self._clock = clock
+        self._observers = observers
+        self.speed = Speed()
+        self._waiting: list[_Waiting] = []
+        self._pairs: dict[tuple[str, str], _Pair] = {}  # those that wait, to find equal ones
+        self._used: Counter[str] = Counter()  # policy → tokens, less what all have used
         self._changed = threading.Condition()
         self._is_closed = False
+        self.pass_started_s: float | None = None
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
         self._thread.start()
 
     def submit(self, job: ScoreJob) -> Future[Scored]:
-        """Queue a job.
+        """Queue a job; its texts are encoded in the caller's thread.
 
         Returns:
             A future that gets the job's scores, or a `LateError` or `ModelFailedError` of this job alone.
@@ -113,14 +212,51 @@ class Batcher:
         Raises:
             ClosedError: `close` was called.
         """
-        waiting = _Waiting(job.deadline, time.monotonic(), job)
+        waiting = _Waiting(job, time.monotonic())
         waiting.future.set_running_or_notify_cancel()  # nobody can cancel it under the scoring thread
+        passages = list(dict.fromkeys(job.passages))
+        try:
+            rows = self._scorer.encode([(job.query_text, passage) for passage in passages])
+        except Exception as error:
+            logger.debug("encode.failed", exc_info=True)  # may quote the texts
+            waiting.future.set_exception(_model_failed(error))
+            return waiting.future
+        longest_first = sorted(zip(passages, rows, strict=True), key=lambda pair: -len(pair[1]["input_ids"]))
         with self._changed:
             if self._is_closed:
                 raise ClosedError("the batcher is closed")
-            heapq.heappush(self._waiting, waiting)
+            for passage, row in longest_first:
+                texts = (job.query_text, passage)
+                pair = self._pairs.setdefault(texts, _Pair(texts, row))
+                pair.jobs.append(waiting)
+                waiting.open[passage] = pair
+            self._join(job.policy)
+            self._waiting.append(waiting)
             self._changed.notify()
         return waiting.future
+
+    def measure(self) -> None:
+        """Find out how fast the model is, before the first job comes."""
+        for _ in range(2):  # what is slow only the first time counts little then
+            self.submit(_SAMPLE).result()
+
+    def has_room_for_bulk(self) -> bool:
+        """Is so little of it waiting that the model may soon have nothing to do?"""
+        with self._changed:
+            waiting = [waiting for waiting in self._waiting if waiting.job.bulk]
+            tokens = sum(pair.n_tokens for job in waiting for pair in job.open.values())
+        return len(waiting) < _BULK_JOBS or tokens < _BULK_S * self.speed.tokens_per_s
+
+    def job_ids(self) -> list[str]:
+        """Of the jobs that wait."""
+        with self._changed:
+            return [waiting.job.id for waiting in self._waiting]
+
+    def cancel(self, job_ids: Collection[str]) -> None:
+        """Drop jobs that nobody waits for."""
+        with self._changed:
+            for waiting in [waiting for waiting in self._waiting if waiting.job.id in job_ids]:
+                self._drop(waiting, CancelledJobError("nobody waits for it"))
 
     def close(self) -> None:
         """Finish the jobs that wait, take no more, and end the thread."""
@@ -129,70 +265,143 @@ class Batcher:
             self._changed.notify()
         self._thread.join()
 
+    def _join(self, policy: str) -> None:
+        """A policy that comes back has not saved up for the time it was away."""
+        here = {waiting.job.policy for waiting in self._waiting}
+        if policy not in here:
+            least = min((self._used[other] for other in here), default=0)
+            self._used = Counter({other: self._used[other] for other in here})
+            self._used[policy] = least
+
     def _run(self) -> None:
-        while batch := self._take():
-            if wanted := self._drop_cancelled(batch):
-                self._score(wanted)
+        while taken := self._take():
+            self._compute(taken)
 
-    def _take(self) -> list[_Waiting]:
-        """The jobs of the next pass, at least one; none once closed and empty."""
-        batch: list[_Waiting] = []
+    def _take(self) -> _Pass | None:
+        """What is to be scored next; nothing once closed and empty."""
         with self._changed:
-            while not batch:
+            while True:
                 self._changed.wait_for(lambda: self._waiting or self._is_closed)
-                if not self._waiting:
-                    return []
-                self._fill(batch)
-        return batch
+                self._drop_late()
+                if self._waiting:
+                    return self._choose()
+                if self._is_closed:
+                    return None
 
-    def _fill(self, batch: list[_Waiting]) -> None:
-        room = self._max_pairs
-        while self._waiting:
-            if self._waiting[0].drop_if_late():
-                heapq.heappop(self._waiting)
-                continue
-            room -= len(self._waiting[0].job.passages)
-            if batch and room < 0:
-                return
-            batch.append(heapq.heappop(self._waiting))
+    def _drop_late(self) -> None:
+        now = self._clock()
+        for waiting in [waiting for waiting in self._waiting if waiting.job.deadline <= now]:
+            self._drop(waiting, LateError("the deadline has passed"))
 
-    def _drop_cancelled(self, batch: list[_Waiting]) -> list[_Waiting]:
-        cancelled = self._find_cancelled([waiting.job.id for waiting in batch])
-        for waiting in batch:
-            if waiting.job.id in cancelled:
-                waiting.future.set_exception(CancelledJobError("nobody waits for it"))
-        return [waiting for waiting in batch if waiting.job.id not in cancelled]
+    def _choose(self) -> _Pass:
+        room = self._room()
+        chosen: dict[tuple[str, str], _Pair] = {}
+        jobs: list[_Waiting] = []
+        left = list(self._waiting)
+        first = min(left, key=self._urgency)
+        while left:
+            waiting = min(left, key=self._urgency)
+            if waiting is not first and not waiting.goes_with(first):
+                break
+            for pair in waiting.open.values():
+                if pair.texts in chosen:
+                    continue
+                if chosen and pair.n_tokens > room:
+                    return _Pass(list(chosen.values()), jobs)
+                chosen[pair.texts] = pair
+                room -= pair.n_tokens
+                self._used[waiting.job.policy] += pair.n_tokens
+                if waiting not in jobs[-1:]:
+                    jobs.append(waiting)
+            left.remove(waiting)
+        return _Pass(list(chosen.values()), jobs)
 
-    def _score(self, batch: list[_Waiting]) -> None:
-        """Score the jobs together; if that fails, one by one, so that only the job at fault fails."""
-        started_s = time.monotonic()
+    def _urgency(self, waiting: _Waiting) -> tuple[bool, float, float, float]:
+        job = waiting.job
+        return job.bulk, self._used[job.policy], job.deadline, waiting.submitted_s
+
+    def _room(self) -> float:
+        """Tokens of a pass."""
+        most = self._scorer.tokens_at_once
+        speed = self.speed.tokens_per_s
+        return min(speed * self._pass_s, most) if speed else most
+
+    def _compute(self, taken: _Pass) -> None:
+        """One forward pass. If it fails, its jobs get passes of their own: only the one at fault fails."""
+        pairs = taken.pairs
+        for observer in self._observers:
+            observer.pass_begins([pair.texts for pair in pairs])
+        self.pass_started_s = started_s = time.monotonic()
+        scores: Mapping[_Pair, float] = {}
+        error = None
         try:
-            logits = iter(self._compute([waiting.job for waiting in batch]))
-        except ModelFailedError as error:
-            if len(batch) == 1:
-                batch[0].future.set_exception(error)
-                return
-            logger.warning("score.split jobs=%d: %s", len(batch), error)
-            for waiting in batch:
-                if not waiting.drop_if_late():
-                    self._score([waiting])
-            return
-        model_ms = (time.monotonic() - started_s) * 1000
-        for waiting in batch:
-            scores = tuple(islice(logits, len(waiting.job.passages)))
-            if all(map(math.isfinite, scores)):
-                queue_ms = (started_s - waiting.submitted_s) * 1000
-                waiting.future.set_result(Scored(scores, queue_ms, model_ms))
+            scores = self._score(pairs)
+        except ModelFailedError as failure:
+            error = failure
+        seconds = time.monotonic() - started_s
+        self.pass_started_s = None
+        tokens = sum(pair.n_tokens for pair in pairs)
+        if error is None:
+            self.speed.add(seconds, tokens, sum(pair.n_characters for pair in pairs))
+        with self._changed:
+            # also for jobs that came during the pass with a pair that was in it
+            for waiting in {waiting for pair in pairs for waiting in pair.jobs}:
+                waiting.started_s = min(waiting.started_s, started_s)
+                waiting.model_s += seconds
+            if error is None:
+                self._give(scores)
             else:
-                waiting.future.set_exception(ModelFailedError("the model's scores are not all finite"))
+                self._isolate(taken.jobs, error)
+        done = PassDone(seconds, len(pairs), tokens, len(taken.jobs), taken.jobs[0].job.bulk)
+        for observer in self._observers:
+            observer.pass_ends(done)
 
-    def _compute(self, jobs: list[ScoreJob]) -> list[float]:
-        pairs = [(job.query_text, passage) for job in jobs for passage in job.passages]
+    def _score(self, pairs: list[_Pair]) -> dict[_Pair, float]:
         try:
-            logits = [float(logit) for logit in self._scorer.compute_score(pairs)]
+            scores = [float(score) for score in self._scorer.score_encoded([pair.row for pair in pairs])]
         except Exception as error:
-            logger.debug("score.failed", exc_info=True)  # may quote the texts
-            raise ModelFailedError(f"the model raised {type(error).__name__}") from error
-        if len(logits) != len(pairs):
-            raise ModelFailedError(f"the model gave {len(logits)} scores for {len(pairs)} pairs")
-        return logits
+            logger.debug("score.failed", exc_info=True)
+            raise _model_failed(error) from error
+        if len(scores) != len(pairs):
+            raise ModelFailedError(f"the model gave {len(scores)} scores for {len(pairs)} pairs")
+        return dict(zip(pairs, scores, strict=True))
+
+    def _give(self, scores: Mapping[_Pair, float]) -> None:
+        """Put the scores into the jobs that waited for them, and finish those that have all."""
+        for pair, score in scores.items():
+            self._pairs.pop(pair.texts, None)
+            for waiting in list(pair.jobs):
+                if not math.isfinite(score):
+                    self._drop(waiting, ModelFailedError("the model's scores are not all finite"))
+                    continue
+                passage = pair.texts[1]
+                del waiting.open[passage]
+                waiting.scores[passage] = score
+                if not waiting.open:
+                    self._finish(waiting)
+
+    def _finish(self, waiting: _Waiting) -> None:
+        self._waiting.remove(waiting)
+        scores = tuple(waiting.scores[passage] for passage in waiting.job.passages)
+        queue_ms = (waiting.started_s - waiting.submitted_s) * 1000
+        waiting.future.set_result(Scored(scores, max(queue_ms, 0.0), waiting.model_s * 1000))
+
+    def _isolate(self, jobs: Sequence[_Waiting], error: ModelFailedError) -> None:
+        if len(jobs) == 1:
+            if not jobs[0].future.done():
+                self._drop(jobs[0], error)
+            return
+        logger.warning("score.split jobs=%d: %s", len(jobs), error)
+        for waiting in jobs:
+            waiting.is_alone = True
+
+    def _drop(self, waiting: _Waiting, error: ScoringError) -> None:
+        self._waiting.remove(waiting)
+        abandoned = [pair.texts for pair in waiting.open.values() if pair.jobs == [waiting]]
+        for texts in abandoned:
+            self._pairs.pop(texts, None)
+        waiting.fail(error)
+
+
+def _model_failed(error: Exception) -> ModelFailedError:
+    return ModelFailedError(f"the model raised {type(error).__name__}")

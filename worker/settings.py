@@ -63,15 +63,23 @@ class WorkerSettings(BaseSettings):
         description="Aliases of the models to load, separated by commas; none means all declared ones.",
     )
     concurrency: int = Field(
-        16, ge=1, le=1024, description="Jobs that may wait for a forward pass at once, one thread each."
+        64, ge=1, le=1024, description="Jobs that may wait for their scores at once, one thread each."
     )
-    max_batch_pairs: int = Field(
-        1024, ge=1, description="Pairs per forward pass beyond which waiting jobs are left for the next pass."
+    pass_ms: int = Field(
+        100,
+        ge=1,
+        description="Milliseconds that a forward pass should take: so long newcomers wait at most.",
+    )
+    cache_ttl_s: int = Field(
+        3600, ge=0, description="Seconds for which a query's scores are kept in Redis; 0 keeps none."
+    )
+    cache_queries: int = Field(
+        20_000, ge=1, description="Queries whose scores are kept at most, some 4 kB each for 100 passages."
     )
     visibility_timeout_s: int = Field(
         60,
         ge=1,
-        description="Seconds after which the job of a dead worker goes to another; more than a pass takes.",
+        description="Seconds after which the job of a dead worker goes to another; more than a job takes.",
     )
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
         "INFO", description="Least severe messages to log; only DEBUG may quote queries and passages."

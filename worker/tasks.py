@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import logging
-import math
-import time
+import threading
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 from celery import Celery
 from redis import Redis, RedisError
 
-from worker.batching import Batcher, CancelledJobError, LateError, ScoringError
+from worker.batching import CancelledJobError, LateError, ScoringError
 from worker.contract import (
     SCORE_TASK,
     ContractError,
@@ -19,25 +17,17 @@ from worker.contract import (
     ScoreReply,
     cancelled_key,
     read_job_id,
-    reply_key,
 )
+from worker.outbox import Outbox
+from worker.serving import ServedModel
 
 logger = logging.getLogger(__name__)
 
-_REPLY_GRACE_MS = 1_000  # a reply outlives its deadline by this: two machines' clocks differ
-_REPLY_LIFE_MAX_MS = 300_000
 _ERROR_MAX_CHARS = 500
+_CANCELLED_POLL_S = 0.05
 
 
-@dataclass(frozen=True)
-class ServedModel:
-    """A resident model as the task sees it."""
-
-    batcher: Batcher
-    version: str
-
-
-def add_score_task(app: Celery, models: Mapping[str, ServedModel], redis: Redis) -> None:
+def add_score_task(app: Celery, models: Mapping[str, ServedModel], redis: Redis, outbox: Outbox) -> None:
     """Register the score task with the models to serve by alias.
 
     The task pushes one reply to the job's reply list, none if the job is late or cancelled. A message that
@@ -51,16 +41,19 @@ def add_score_task(app: Celery, models: Mapping[str, ServedModel], redis: Redis)
         except ContractError as error:
             logger.warning("score.refused: %s", _shorten(error))
             if job_id := read_job_id(message):
-                _push(redis, ScoreReply(id=job_id, error=_shorten(error)), math.inf)
+                outbox.refuse(ScoreReply(id=job_id, error=_shorten(error)))
             return
         try:
+            if find_cancelled(redis, [job.id]):
+                raise CancelledJobError("nobody waits for it")
             reply = _score(job, models)
         except CancelledJobError:
             logger.info("score.cancelled id=%s model=%s", job.id, job.model)
+            outbox.forget(job)
         except LateError:
             logger.info("score.late id=%s model=%s", job.id, job.model)
         else:
-            _push(redis, reply, job.deadline)
+            outbox.answer(job, reply)
 
     app.task(score, name=SCORE_TASK)
 
@@ -75,41 +68,42 @@ def find_cancelled(redis: Redis, job_ids: Sequence[str]) -> frozenset[str]:
     return frozenset(job_id for job_id, mark in zip(job_ids, marks, strict=True) if mark is not None)
 
 
+def watch_cancelled(redis: Redis, models: Mapping[str, ServedModel]) -> None:
+    """Drop jobs while they wait when their senders go away; in a daemon thread, beside the scoring ones."""
+
+    def watch() -> None:
+        while not pause.wait(_CANCELLED_POLL_S):
+            for batcher in [model.batcher for model in models.values()]:
+                if waiting := batcher.job_ids():
+                    batcher.cancel(find_cancelled(redis, waiting))
+
+    pause = threading.Event()
+    threading.Thread(target=watch, name="cancelled", daemon=True).start()
+
+
 def _score(job: ScoreJob, models: Mapping[str, ServedModel]) -> ScoreReply:
     served = models.get(job.model)
     if served is None:
-        return ScoreReply(id=job.id, error=f"model: {job.model} is not served here")
+        return ScoreReply(id=job.id, part=job.part, error=f"model: {job.model} is not served here")
     try:
         scored = served.batcher.submit(job).result()
     except LateError:
         raise
     except ScoringError as error:
         logger.warning("score.failed id=%s model=%s: %s", job.id, job.model, error)
-        return ScoreReply(id=job.id, error=_shorten(error), model_version=served.version)
+        return ScoreReply(id=job.id, part=job.part, error=_shorten(error), model_version=served.version)
     logger.info(
         "score.complete id=%s model=%s passages=%d queue_ms=%.1f model_ms=%.1f",
         job.id, job.model, len(scored.scores), scored.queue_ms, scored.model_ms,
     )  # fmt: skip
     return ScoreReply(
         id=job.id,
+        part=job.part,
         scores=scored.scores,
         queue_ms=scored.queue_ms,
         model_ms=scored.model_ms,
         model_version=served.version,
     )
-
-
-def _push(redis: Redis, reply: ScoreReply, deadline: float) -> None:
-    """Push the reply for whoever waits; it goes away by itself if nobody does."""
-    remaining_ms = max(0.0, deadline - time.time()) * 1000
-    life_ms = int(min(remaining_ms, _REPLY_LIFE_MAX_MS)) + _REPLY_GRACE_MS
-    try:
-        with redis.pipeline() as pipeline:
-            pipeline.rpush(reply_key(reply.id), reply.to_message())
-            pipeline.pexpire(reply_key(reply.id), life_ms)
-            pipeline.execute()
-    except RedisError as error:
-        logger.warning("reply.lost id=%s: %s", reply.id, error)
 
 
 def _shorten(error: Exception) -> str:

@@ -16,11 +16,12 @@ import redis
 
 from gateway.errors import ClientGone
 from gateway.hangup import Client, Watcher
-from gateway.scoring import QueueScorer
+from gateway.score_queue import QueueScorer
+from gateway.scoring import ScoreRequest
 from tests.conftest import wait_until
 from tests.gateway.doubles import Client as RawClient
 from tests.gateway.doubles import answer, search_answer, start_gateway, stop
-from tests.gateway.test_scoring import length_of_each, stub_worker
+from tests.gateway.stub_worker import length_of_each, stub_worker
 from worker.contract import cancelled_key
 
 pytestmark = pytest.mark.system
@@ -192,11 +193,11 @@ def test_a_scorer_gives_up_as_soon_as_its_client_does(redis_server):
     with stub_worker(redis_server.url, lambda job: None):
         started = time.monotonic()
         with pytest.raises(ClientGone):
-            scorer.score("tiny", "wine", ["a"], started + 10, Client(ours, Watcher()))
+            scorer.score(ScoreRequest("tiny", "wine", ("a",), started + 10, client=Client(ours, Watcher())))
         assert time.monotonic() - started < 0.3 + SOON_S
         time.sleep(1.2)  # one BLPOP's time: then the only helper is free again
     with stub_worker(redis_server.url, length_of_each):
-        assert scorer.score("tiny", "wine", ["a"], time.monotonic() + 2).scores == (1.0,)
+        assert scorer.score(ScoreRequest("tiny", "wine", ("a",), time.monotonic() + 2)).logits == (1.0,)
     scorer.close()
     ours.close()
 

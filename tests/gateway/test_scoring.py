@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
-import base64
 import json
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
 
 import pytest
 import redis
 
-from gateway.scoring import QueueScorer, ScoringFailed, ScriptedScorer
+from gateway.score_queue import QueueScorer
+from gateway.scoring import ScoreRequest, Scores, ScoringFailed, ScriptedScorer
 from search_plugin import Reason
 from tests.gateway.doubles import Client, answer, search_answer, start_gateway, stop
-from worker.contract import ScoreReply, online_queue, reply_key, serving_key
+from tests.gateway.stub_worker import length_of_each, read_job, stub_worker
+from worker.contract import (
+    CachedScores,
+    Entry,
+    ScoreReply,
+    load_key,
+    reply_key,
+    serving_key,
+    write_score,
+)
 
 pytestmark = pytest.mark.system
 
@@ -29,54 +37,24 @@ def scorer(redis_server) -> Iterator[QueueScorer]:
     scorer.close()
 
 
-@contextmanager
-def stub_worker(url: str, make_reply: Callable[[dict], ScoreReply | None]) -> Iterator[list[dict]]:
-    """Marks the model `tiny` as served and answers its jobs; yields the Celery messages as they came."""
-    messages: list[dict] = []
-    client = redis.Redis.from_url(url)
-    client.set(serving_key("tiny"), "1")
-    stopped = threading.Event()
-
-    def work() -> None:
-        while not stopped.is_set():
-            popped = client.brpop([online_queue("tiny")], timeout=0.2)
-            if popped:
-                messages.append(json.loads(popped[1]))
-                job = json.loads(base64.b64decode(messages[-1]["body"]))[0][0]
-                if reply := make_reply(job):
-                    client.rpush(reply_key(job["id"]), reply.to_message())
-
-    thread = threading.Thread(target=work)
-    thread.start()
-    try:
-        yield messages
-    finally:
-        stopped.set()
-        thread.join()
-        client.close()
+def score(
+    scorer: QueueScorer, deadline_s: float = 2.0, passages: Sequence[str] = ("a", "bbb", "cc"), **more: str
+) -> Scores:
+    request = ScoreRequest("tiny", "wine", tuple(passages), time.monotonic() + deadline_s, **more)
+    return scorer.score(request)
 
 
-def length_of_each(job: dict) -> ScoreReply:
-    return ScoreReply(id=job["id"], scores=tuple(map(len, job["passages"])), model_ms=3.0)
-
-
-def score(scorer: QueueScorer, deadline_s: float = 2.0) -> ScoreReply:
-    return scorer.score("tiny", "wine", ["a", "bbb", "cc"], time.monotonic() + deadline_s)
-
-
-def fail(scorer: QueueScorer, deadline_s: float = 2.0) -> tuple[Reason, float]:
+def fail(scorer: QueueScorer, deadline_s: float = 2.0, **more: object) -> tuple[Reason, float]:
     """Why scoring failed and after how many seconds."""
     started = time.monotonic()
     with pytest.raises(ScoringFailed) as caught:
-        score(scorer, deadline_s)
+        score(scorer, deadline_s, **more)
     return caught.value.reason, time.monotonic() - started
 
 
 def test_scores_come_back_in_the_order_of_the_passages(scorer, redis_server):
     with stub_worker(redis_server.url, length_of_each):
-        reply = score(scorer)
-    assert reply.scores == (1.0, 3.0, 2.0)
-    assert reply.model_ms == 3.0
+        assert score(scorer) == Scores((1.0, 3.0, 2.0), model_ms=3.0)
 
 
 def test_what_monitors_show_of_a_job_holds_no_users_text(scorer, redis_server):
@@ -85,7 +63,7 @@ def test_what_monitors_show_of_a_job_holds_no_users_text(scorer, redis_server):
     headers = messages[0]["headers"]
     assert headers["task"] == "rerank.score"
     assert headers["ignore_result"] is True
-    assert headers["expires"] is not None
+    assert headers["expires"] is None  # it would compare two hosts' clocks
     assert "wine" not in json.dumps(headers)
     assert "bbb" not in json.dumps(headers)
 
@@ -160,7 +138,7 @@ def test_scores_come_again_when_redis_does(scorer, redis_server):
     assert fail(scorer)[0] == Reason.BACKEND_ERROR
     redis_server.start()
     with stub_worker(redis_server.url, length_of_each):
-        assert score(scorer).scores == (1.0, 3.0, 2.0)
+        assert score(scorer).logits == (1.0, 3.0, 2.0)
 
 
 def test_searches_beyond_what_may_wait_fail_at_once(redis_server):
@@ -192,6 +170,146 @@ def test_served_models_are_those_with_a_mark(scorer, redis_server):
         assert scorer.find_served([]) == set()
 
 
+def refuse(job: dict) -> ScoreReply:
+    return ScoreReply(id=job["id"], error="out of memory")
+
+
+@pytest.fixture
+def store(redis_server) -> Iterator[redis.Redis]:
+    with redis.Redis.from_url(redis_server.url) as client:
+        yield client
+
+
+def keep(store: redis.Redis, scores: dict[str, float], *, query: str = "wine", version: str = "1") -> None:
+    """Cached scores, as a worker leaves them."""
+    cached = CachedScores(version, query)
+    store.hset(cached.key, mapping={cached.field(text): write_score(score) for text, score in scores.items()})
+
+
+@pytest.mark.parametrize(
+    ("kept", "options", "asked", "logits"),
+    [
+        pytest.param({"a": 0.5, "cc": -1.25}, {}, ["bbb"], (0.5, 3.0, -1.25), id="some"),
+        pytest.param({"a": 0.5, "bbb": 7.0, "cc": -1.25}, {}, None, (0.5, 7.0, -1.25), id="all"),
+        pytest.param({"a": 9.0}, {"query": "beer"}, ["a", "bbb", "cc"], (1.0, 3.0, 2.0), id="another query"),
+        pytest.param({"a": 9.0}, {"version": "0"}, ["a", "bbb", "cc"], (1.0, 3.0, 2.0), id="another version"),
+    ],
+)
+def test_scores_that_are_known_are_not_asked_for(scorer, redis_server, store, kept, options, asked, logits):
+    with stub_worker(redis_server.url, length_of_each) as messages:
+        score(scorer, passages=["x"])  # from now on the model's version is known
+        keep(store, kept, **options)
+        found = score(scorer)
+    assert found.logits == logits
+    assert found.n_cached == 3 - len(asked or ())
+    assert [read_job(message)["passages"] for message in messages[1:]] == ([asked] if asked else [])
+
+
+def test_scores_of_a_version_that_is_no_more_served_are_not_used(scorer, redis_server, store):
+    with stub_worker(redis_server.url, length_of_each):
+        score(scorer)
+    keep(store, {"a": 9.0})
+    store.delete(serving_key("tiny"))
+    with stub_worker(redis_server.url, length_of_each, version="2"):
+        assert score(scorer).logits == (1.0, 3.0, 2.0)
+
+
+def test_what_the_model_would_not_read_is_not_sent(scorer, redis_server):
+    with stub_worker(redis_server.url, length_of_each, max_characters=2) as messages:
+        assert score(scorer, passages=["a", "bbb", "bbc"]).logits == (1.0, 2.0, 2.0)
+    assert read_job(messages[0])["passages"] == ["a", "bb"]
+
+
+@pytest.mark.parametrize(
+    ("speed", "under_way", "reason"),
+    [
+        pytest.param(1000.0, [], None, id="nothing under way"),
+        pytest.param(1.0, [], None, id="nothing under way: whatever the estimate"),
+        pytest.param(0.0, [("other", 10**6, 60)], None, id="no speed known"),
+        pytest.param(1000.0, [("other", 900, 60)], None, id="in time"),
+        pytest.param(1000.0, [("other", 1990, 60)], Reason.OVERLOAD, id="too much is under way"),
+        pytest.param(1000.0, [("other", 10**6, -1)], None, id="what is late counts no more"),
+        pytest.param(1000.0, [("own", 1700, 60)], Reason.OVERLOAD, id="a policy may not take all"),
+        pytest.param(1000.0, [("other", 1700, 60)], None, id="of what one left another gets its share"),
+    ],
+)
+def test_a_job_that_can_not_be_done_in_time_is_not_sent(
+    scorer, redis_server, store, speed, under_way, reason
+):
+    """The job has 18 characters and 2 seconds."""
+    for number, (policy, cost, seconds) in enumerate(under_way):
+        store.zadd(
+            load_key("tiny"), {Entry(f"j{number}", 0, cost, policy).to_member(): time.time() + seconds}
+        )
+    with stub_worker(redis_server.url, length_of_each, speed=speed) as messages:
+        if reason is None:
+            score(scorer, policy="own")
+        else:
+            failed_for, took_s = fail(scorer, policy="own")
+            assert failed_for == reason
+            assert took_s < 1.0
+    assert len(messages) == (reason is None)
+
+
+def test_jobs_are_noted_with_cost_and_deadline_until_they_are_answered(scorer, redis_server, store):
+    seen = []
+    with stub_worker(
+        redis_server.url, lambda job: seen.append(store.zrange(load_key("tiny"), 0, -1, withscores=True))
+    ):
+        fail(scorer, 0.5, policy="own")
+    ((member, deadline),) = seen[0]
+    entry = Entry.from_member(member)
+    assert (entry.part, entry.cost, entry.policy) == (0, 18, "own")
+    assert 0 < deadline - time.time() + 0.5 < 1.0
+
+
+def test_a_large_window_is_split_among_the_workers(scorer, redis_server):
+    passages = ["p" * length for length in range(1, 31)]
+    with stub_worker(redis_server.url, length_of_each, workers=3, speed=1000.0) as messages:
+        assert score(scorer, passages=passages).logits == tuple(range(1, 31))
+    shares = [read_job(message)["passages"] for message in messages]
+    assert sorted(len(share) for share in shares) == [10, 10, 10]
+    lengths = [sum(map(len, share)) for share in shares]
+    assert max(lengths) - min(lengths) <= 20
+
+
+def test_a_small_window_is_not_split(scorer, redis_server):
+    with stub_worker(redis_server.url, length_of_each, workers=3, speed=1000.0) as messages:
+        score(scorer)
+    assert len(messages) == 1
+
+
+def test_a_part_that_is_answered_twice_counts_once(scorer, redis_server, store):
+    def answer_twice(job):
+        store.rpush(reply_key(job["id"]), length_of_each(job).to_message())
+        return length_of_each(job)
+
+    passages = ["p" * length for length in range(1, 31)]
+    with stub_worker(redis_server.url, answer_twice, workers=2, speed=1000.0):
+        assert score(scorer, passages=passages).logits == tuple(range(1, 31))
+
+
+@pytest.mark.parametrize(("length", "is_compressed"), [(10, False), (2000, True)])
+def test_long_jobs_are_compressed_where_that_is_wanted(redis_server, length, is_compressed):
+    scorer = QueueScorer(redis_server.url, max_waiting=4, compress_above=1000)
+    with stub_worker(redis_server.url, length_of_each) as messages:
+        assert score(scorer, passages=["p" * length]).logits == (length,)
+    scorer.close()
+    assert (messages[0]["headers"].get("compression") is not None) == is_compressed
+    assert (len(json.dumps(messages[0])) < length) == is_compressed
+
+
+def test_scoring_that_fails_again_and_again_is_not_tried_for_a_while(scorer, redis_server):
+    with stub_worker(redis_server.url, refuse) as messages:
+        reasons = [fail(scorer)[0] for _ in range(7)]
+    assert reasons == [Reason.BACKEND_ERROR] * 5 + [Reason.CIRCUIT_OPEN] * 2
+    assert len(messages) == 5
+    time.sleep(1.1)
+    with stub_worker(redis_server.url, length_of_each):
+        for _ in range(3):
+            assert score(scorer).logits == (1.0, 3.0, 2.0)
+
+
 def test_a_search_through_the_running_gateway_is_rescored_over_the_queue(redis_server, cluster, config):
     cluster.script = lambda received: answer(search_answer("a", "bbb", "cc"))
     with stub_worker(redis_server.url, length_of_each):
@@ -207,5 +325,6 @@ def test_a_search_through_the_running_gateway_is_rescored_over_the_queue(redis_s
 
 def test_the_scripted_scorer_records_its_calls():
     scorer = ScriptedScorer(lambda query_text, passages: [float(len(passage)) for passage in passages])
-    assert scorer.score("tiny", "wine", ["a", "bb"], time.monotonic() + 1).scores == (1.0, 2.0)
+    request = ScoreRequest("tiny", "wine", ("a", "bb"), time.monotonic() + 1)
+    assert scorer.score(request).logits == (1.0, 2.0)
     assert scorer.calls == [("tiny", "wine", ["a", "bb"])]

@@ -9,7 +9,16 @@ import pytest
 from celery import Celery
 from redis import Redis
 
-from worker.contract import SCORE_TASK, ScoreJob, ScoreReply, online_queue, reply_key, serving_key
+from worker.contract import (
+    KEY_PREFIX,
+    SCORE_TASK,
+    ScoreJob,
+    ScoreReply,
+    ServingModel,
+    online_queue,
+    reply_key,
+    serving_key,
+)
 
 ALIAS = "tiny"
 
@@ -38,11 +47,12 @@ class Sender:
     def __init__(self, redis_url):
         self.redis = Redis.from_url(redis_url, socket_timeout=None)  # BLPOP has its own
         self.app = Celery("sender", broker=redis_url, set_as_current=False)
+        self.app.conf.broker_transport_options = {"global_keyprefix": KEY_PREFIX}
 
-    def send(self, message):
+    def send(self, message, queue=online_queue):
         """Queue a message, well-formed or not."""
         self.app.send_task(
-            SCORE_TASK, args=[message], argsrepr="(<job>,)", queue=online_queue(ALIAS), ignore_result=True
+            SCORE_TASK, args=[message], argsrepr="(<job>,)", queue=queue(ALIAS), ignore_result=True
         )
 
     def send_job(self, job_id, *passages, query_text="how to delete a folder", deadline_s=60.0):
@@ -65,7 +75,14 @@ class Sender:
         return self.wait_for_reply(job_id)
 
     def is_served(self):
-        return bool(self.redis.exists(serving_key(ALIAS)))
+        return self.read_serving() is not None
+
+    def read_serving(self):
+        """What the workers tell of the model."""
+        return ServingModel.from_hash(self.redis.hgetall(serving_key(ALIAS)), time.time())
+
+    def count_unacknowledged(self):
+        return self.redis.hlen(f"{KEY_PREFIX}unacked")
 
     def close(self):
         self.app.close()

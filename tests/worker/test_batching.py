@@ -13,25 +13,40 @@ WAIT_S = 10  # for what happens at once
 FAR = 4e9
 
 
-class Scorer:
-    """Gives a passage the number in its text; each pass waits until the test lets it go."""
+def count_tokens(passage):
+    """As many as there are digits."""
+    return len(passage) if passage.isdigit() else 1
 
-    def __init__(self, is_gated=True):
+
+class Scorer:
+    """Gives a passage the number in its text; each pass waits until the test lets it go.
+
+    An endless one can't be encoded.
+    """
+
+    def __init__(self, is_gated=True, tokens_at_once=4):
         self.calls = []
+        self.tokens_at_once = tokens_at_once
         self._entered = threading.Semaphore(0)
         self._let_go = threading.Semaphore(0)
         self._is_gated = is_gated
 
-    def compute_score(self, pairs):
-        self.calls.append([passage for _, passage in pairs])
+    def encode(self, pairs):
+        if any(passage == "endless" for _, passage in pairs):
+            raise RuntimeError("the text is endless")
+        return [{"input_ids": [0] * count_tokens(passage), "passage": passage} for _, passage in pairs]
+
+    def score_encoded(self, rows):
+        passages = [row["passage"] for row in rows]
+        self.calls.append(passages)
         self._entered.release()
         if self._is_gated:
             assert self._let_go.acquire(timeout=WAIT_S)
-        if any(passage == "poison" for _, passage in pairs):
+        if "poison" in passages:
             raise RuntimeError("the text is poison")
-        if any(passage == "short" for _, passage in pairs):
-            return [0.0]
-        return [float(passage) for _, passage in pairs]
+        if "short" in passages:
+            return [0.0] * (len(passages) - 1)
+        return [float(passage) for passage in passages]
 
     def wait_for_pass(self):
         assert self._entered.acquire(timeout=WAIT_S)
@@ -48,7 +63,7 @@ def scorer():
 @pytest.fixture
 def batcher(scorer):
     """A batcher whose first pass, with one job, is under way."""
-    batcher = Batcher(scorer, max_pairs=4)
+    batcher = Batcher(scorer, pass_s=1e9)
     batcher.submit(make_job("0"))
     scorer.wait_for_pass()
     yield batcher
@@ -56,8 +71,8 @@ def batcher(scorer):
     batcher.close()
 
 
-def make_job(*passages, deadline=FAR, job_id="j"):
-    return ScoreJob(id=job_id, model="m", query_text="q", passages=passages, deadline=deadline)
+def make_job(*passages, deadline=FAR, job_id="j", query_text="q", **more):
+    return ScoreJob(id=job_id, model="m", query_text=query_text, passages=passages, deadline=deadline, **more)
 
 
 def scores_of(future):
@@ -87,23 +102,89 @@ def test_jobs_are_scored_in_the_order_of_their_deadlines(batcher, scorer, earlie
 
 
 @pytest.mark.parametrize(
-    ("sizes", "passes"),
+    ("jobs", "passes"),
     [
-        pytest.param([2, 2], [4], id="as many as fit"),
-        pytest.param([2, 3], [2, 3], id="one that does not fit is left for the next"),
-        pytest.param([3, 2, 1], [3, 3], id="none overtakes the one that is left"),
-        pytest.param([5, 1], [5, 1], id="a job over the limit goes alone"),
+        pytest.param(["12", "34"], ["1234"], id="as many as fit"),
+        pytest.param(["12", "345"], ["1234", "5"], id="a job is split where it does not fit"),
+        pytest.param(["123456789"], ["1234", "5678", "9"], id="a long one makes several passes"),
+        pytest.param(["12", "23", "12"], ["123"], id="equal pairs are scored once"),
+        pytest.param(["1212"], ["12"], id="also those of one job"),
     ],
 )
-def test_a_pass_has_no_more_pairs_than_allowed(batcher, scorer, sizes, passes):
-    futures = [batcher.submit(make_job(*["1"] * size)) for size in sizes]
+def test_a_pass_has_no_more_tokens_than_the_device_takes(batcher, scorer, jobs, passes):
+    futures = [batcher.submit(make_job(*passages)) for passages in jobs]
     scorer.let_go(10)
-    assert [len(scores_of(future)) for future in futures] == sizes
-    assert [len(call) for call in scorer.calls[1:]] == passes
+    assert [scores_of(future) for future in futures] == [tuple(map(float, passages)) for passages in jobs]
+    assert scorer.calls[1:] == list(map(list, passes))
+
+
+def test_a_jobs_longest_passages_come_first_and_one_too_long_goes_alone(batcher, scorer):
+    future = batcher.submit(make_job("1", "22", "333333", "444"))
+    scorer.let_go(10)
+    assert scores_of(future) == (1, 22, 333333, 444)
+    assert scorer.calls[1:] == [["333333"], ["444"], ["22", "1"]]
+
+
+def test_a_pass_takes_as_long_as_it_should_by_the_speed_measured():
+    scorer = Scorer(is_gated=False, tokens_at_once=1000)
+    batcher = Batcher(scorer, pass_s=0.1)
+    batcher.speed.add(seconds=1.0, tokens=50, characters=150)
+    assert batcher.speed.characters_per_s == 150
+    scorer.score_encoded = lambda rows: scorer.calls.append(len(rows)) or [0.0] * len(rows)
+    batcher.speed.add = lambda *_, **__: None
+    batcher.submit(make_job(*map(str, range(10)))).result(timeout=WAIT_S)
+    batcher.close()
+    assert scorer.calls == [5, 5]
+
+
+def test_equal_pairs_of_other_queries_are_scored_apart(batcher, scorer):
+    futures = [batcher.submit(make_job("1", query_text=query)) for query in ("q", "other")]
+    scorer.let_go(2)
+    assert [scores_of(future) for future in futures] == [(1,), (1,)]
+    assert scorer.calls[1:] == [["1", "1"]]
+
+
+def test_a_search_goes_before_bulk_that_came_first_and_is_not_mixed_with_it(batcher, scorer):
+    bulk = batcher.submit(make_job("1", "2", "3", "4", "5", "6", bulk=True, deadline=1e9 * 4))
+    scorer.let_go()
+    scorer.wait_for_pass()  # of bulk
+    search = batcher.submit(make_job("7"))
+    scorer.let_go(10)
+    assert scores_of(search) == (7,)
+    assert len(scores_of(bulk)) == 6
+    assert scorer.calls[1:] == [["1", "2", "3", "4"], ["7"], ["5", "6"]]
+
+
+def test_a_policy_with_much_to_score_does_not_hold_up_another(batcher, scorer):
+    """Each gets its turn, whatever the deadlines say."""
+    busy = [batcher.submit(make_job(*str(n) * 1, *"123", policy="busy")) for n in (4, 5, 6)]
+    rare = batcher.submit(make_job("7", "8", policy="rare", deadline=FAR + 1))
+    scorer.let_go(20)
+    assert scores_of(rare) == (7, 8)
+    for future in busy:
+        scores_of(future)
+    assert scorer.calls.index(next(call for call in scorer.calls if "7" in call)) <= 2
+
+
+def test_a_policy_that_comes_back_has_saved_nothing_up(batcher, scorer):
+    first = batcher.submit(make_job("1", "2", "3", "4", policy="often"))
+    scorer.let_go(2)
+    scores_of(first)
+    scorer.wait_for_pass()
+    blocked = batcher.submit(make_job("0", policy="often"))
+    scorer.wait_for_pass()
+    futures = [
+        batcher.submit(make_job(*"1111", "2", policy="rare", deadline=FAR)),
+        batcher.submit(make_job("3", policy="often", deadline=FAR - 1)),
+    ]
+    scorer.let_go(20)
+    for future in (blocked, *futures):
+        scores_of(future)
+    assert "3" in scorer.calls[3]
 
 
 def test_a_late_job_is_never_scored_and_takes_no_room(batcher, scorer):
-    late = batcher.submit(make_job("9", "9", "9", deadline=time.time()))
+    late = batcher.submit(make_job("9", "8", "7", deadline=time.time()))
     others = [batcher.submit(make_job("1", "2")), batcher.submit(make_job("3", "4"))]
     scorer.let_go(2)
     assert [scores_of(future) for future in others] == [(1, 2), (3, 4)]
@@ -121,28 +202,37 @@ def test_a_batcher_goes_on_after_late_jobs_alone(batcher, scorer):
     assert scores_of(batcher.submit(make_job("1"))) == (1,)
 
 
-def test_jobs_that_nobody_waits_for_are_left_out_of_a_pass(scorer):
-    asked = []
-
-    def find_cancelled(job_ids):
-        asked.append(list(job_ids))
-        return {"gone"}
-
-    batcher = Batcher(scorer, max_pairs=4, find_cancelled=find_cancelled)
-    batcher.submit(make_job("0"))
-    scorer.wait_for_pass()
-    gone = [batcher.submit(make_job("9", job_id="gone")) for _ in range(2)]
-    kept = batcher.submit(make_job("1"))
-    scorer.let_go(2)
-    assert scores_of(kept) == (1,)
+def test_jobs_that_nobody_waits_for_are_dropped_at_once(batcher, scorer):
+    gone = [batcher.submit(make_job("9", "8", job_id="gone")) for _ in range(2)]
+    kept = batcher.submit(make_job("1", "9"))
+    assert batcher.job_ids() == ["j", "gone", "gone", "j"]
+    batcher.cancel({"gone", "never there"})
     for future in gone:
         with pytest.raises(CancelledJobError):
             future.result(timeout=WAIT_S)
-    assert scorer.calls == [["0"], ["1"]]
-    assert asked == [["j"], ["gone", "gone", "j"]]  # once a pass
-    batcher.submit(make_job("9", job_id="gone"))
-    batcher.close()  # a pass with nobody left is none
-    assert len(scorer.calls) == 2
+    scorer.let_go(2)
+    assert scores_of(kept) == (1, 9)
+    assert scorer.calls[1:] == [["1", "9"]]
+
+
+def test_a_job_dropped_between_its_passes_costs_no_more_of_them(batcher, scorer):
+    long = batcher.submit(make_job(*"123456789", job_id="long"))
+    scorer.let_go()
+    scorer.wait_for_pass()
+    batcher.cancel({"long"})
+    scorer.let_go(10)
+    with pytest.raises(CancelledJobError):
+        long.result(timeout=WAIT_S)
+    assert scores_of(batcher.submit(make_job("1"))) == (1,)
+    assert scorer.calls == [["0"], ["1", "2", "3", "4"], ["1"]]
+
+
+def test_texts_that_can_not_be_encoded_fail_their_own_job(batcher, scorer):
+    failed, kept = batcher.submit(make_job("endless")), batcher.submit(make_job("1"))
+    with pytest.raises(ModelFailedError):
+        failed.result(timeout=WAIT_S)
+    scorer.let_go(2)
+    assert scores_of(kept) == (1,)
 
 
 @pytest.mark.parametrize("poison", ["poison", "short"], ids=["it raises", "it gives too few scores"])
@@ -153,6 +243,25 @@ def test_only_the_job_that_makes_the_model_fail_fails(batcher, scorer, poison):
     with pytest.raises(ModelFailedError):
         futures[1].result(timeout=WAIT_S)
     assert scorer.calls[1:] == [["1", poison, "5", "2"], ["1"], [poison, "5"], ["2"]]
+
+
+def test_jobs_that_share_the_text_at_fault_all_fail_and_no_other(batcher, scorer):
+    failing = [batcher.submit(make_job("poison", str(number))) for number in (1, 2)]
+    kept = batcher.submit(make_job("1"))
+    scorer.let_go(10)
+    assert scores_of(kept) == (1,)
+    for future in failing:
+        with pytest.raises(ModelFailedError):
+            future.result(timeout=WAIT_S)
+
+
+def test_a_job_that_comes_during_a_pass_with_a_pair_of_it_is_answered_by_it(batcher, scorer):
+    late_comer = batcher.submit(make_job("0"))
+    scorer.let_go()
+    scored = late_comer.result(timeout=WAIT_S)
+    assert (scored.scores, scored.queue_ms) == ((0,), 0)
+    assert math.isfinite(scored.model_ms)
+    assert scorer.calls == [["0"]]
 
 
 def test_a_job_that_became_late_in_a_failed_pass_is_not_scored_again(batcher, scorer):
@@ -198,7 +307,7 @@ def test_times_are_measured_from_submit_and_from_the_pass(batcher, scorer):
 
 
 def test_closing_finishes_what_waits_and_takes_no_more(scorer):
-    batcher = Batcher(scorer, max_pairs=1)
+    batcher = Batcher(scorer)
     futures = [batcher.submit(make_job(number)) for number in "123"]
     scorer.let_go(3)
     batcher.close()
@@ -208,7 +317,7 @@ def test_closing_finishes_what_waits_and_takes_no_more(scorer):
 
 
 def test_closing_an_idle_batcher_ends_its_thread(scorer):
-    batcher = Batcher(scorer, max_pairs=1, name="idle")
+    batcher = Batcher(scorer, name="idle")
     batcher.close()
     assert "idle" not in {thread.name for thread in threading.enumerate()}
 
@@ -222,8 +331,8 @@ def test_a_future_can_not_be_cancelled_under_the_scoring_thread(batcher, scorer)
 
 def test_many_threads_get_their_own_scores():
     """Whatever is merged with what, no job gets another's numbers."""
-    scorer = Scorer(is_gated=False)
-    batcher = Batcher(scorer, max_pairs=64)
+    scorer = Scorer(is_gated=False, tokens_at_once=64)
+    batcher = Batcher(scorer)
     wrong = []
 
     def send(thread):

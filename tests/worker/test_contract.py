@@ -58,11 +58,12 @@ def test_a_reply_survives_the_wire(reply):
         pytest.param({"passages": ["p" * MAX_PASSAGE_CHARS]}, id="longest passage"),
         pytest.param({"id": "i" * 64}, id="longest id"),
         pytest.param({"model": "bge-reranker-v2.5_m3"}, id="punctuated alias"),
-        pytest.param({"version": 1}, id="version given"),
+        pytest.param({"version": 2, "part": 3, "policy": "p", "bulk": True}, id="all given"),
     ],
 )
 def test_a_job_within_its_limits_is_read(fields):
-    assert ScoreJob.from_message(JOB | fields).to_message() == {"version": 1} | JOB | fields
+    defaults = {"version": 2, "part": 0, "policy": "", "bulk": False}
+    assert ScoreJob.from_message(JOB | fields).to_message() == defaults | JOB | fields
 
 
 @pytest.mark.parametrize(
@@ -83,7 +84,7 @@ def test_a_job_within_its_limits_is_read(fields):
         pytest.param({"deadline": "1.5"}, "deadline", id="deadline as text"),
         pytest.param({"deadline": float("inf")}, "deadline", id="endless deadline"),
         pytest.param({"deadline": 0}, "deadline", id="no deadline"),
-        pytest.param({"version": 2}, "version", id="another version"),
+        pytest.param({"version": 1}, "version", id="another version"),
         pytest.param({"top_n": 3}, "top_n", id="unknown field"),
     ],
 )

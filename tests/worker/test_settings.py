@@ -30,7 +30,7 @@ def write_config(text):
 @pytest.mark.parametrize(
     ("argv", "environ", "expected"),
     [
-        pytest.param([], {}, {"concurrency": 16, "models": ()}, id="defaults"),
+        pytest.param([], {}, {"concurrency": 64, "models": ()}, id="defaults"),
         pytest.param(["--models", "a,b"], {}, {"models": ("a", "b")}, id="comma list"),
         pytest.param(["--models", "a", "--models", "b"], {}, {"models": ("a", "b")}, id="repeated flag"),
         pytest.param(
@@ -99,7 +99,9 @@ def test_help_tells_every_option(capsys):
         "--config",
         "--models",
         "--concurrency",
-        "--max-batch-pairs",
+        "--pass-ms",
+        "--cache-ttl-s",
+        "--cache-queries",
         "--log-level",
     ):
         assert option in printed

@@ -79,14 +79,14 @@ def test_a_malformed_message_is_answered_with_the_field_at_fault_and_does_not_co
     reply = sender.wait_for_reply(job_id)
     assert reply.scores is None
     assert reply.error.startswith(f"{named}: ")
-    wait_until(lambda: not sender.redis.hlen("unacked"))
+    wait_until(lambda: not sender.count_unacknowledged())
 
 
 @pytest.mark.parametrize("message", [None, "text", {"no": "id"}], ids=repr)
 def test_a_message_without_an_id_is_dropped_and_the_worker_goes_on(sender, job_id, message, wait_until):
     sender.send(message)
     assert sender.score(job_id, "passage").error is None
-    wait_until(lambda: not sender.redis.hlen("unacked"))
+    wait_until(lambda: not sender.count_unacknowledged())
 
 
 def test_a_late_job_is_never_scored(sender, worker, job_id, wait_until):

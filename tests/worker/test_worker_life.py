@@ -9,8 +9,7 @@ import time
 import psutil
 import pytest
 
-from worker.contract import reply_key, serving_key
-from worker.resident import MARK_LIFE_MS
+from worker.contract import MARK_LIFE_S, reply_key
 
 pytestmark = pytest.mark.system
 
@@ -29,7 +28,7 @@ def test_a_model_is_marked_as_served_only_once_it_is_loaded(redis_server, start_
     worker = start_worker(redis_server.url)
     wait_until(sender.is_served, START_S)
     assert "model.loaded" in worker.log
-    version = sender.redis.get(serving_key("tiny")).decode()
+    version = sender.read_serving().version
     assert sender.score("j", "passage").model_version == version
 
 
@@ -42,12 +41,12 @@ def test_a_job_sent_before_any_worker_is_scored_when_one_comes(redis_server, sta
 def test_the_mark_outlives_its_own_expiry_and_goes_when_the_worker_is_killed(
     serving_worker, sender, wait_until
 ):
-    until = time.monotonic() + MARK_LIFE_MS / 1000 + 1
+    until = time.monotonic() + MARK_LIFE_S + 1
     while time.monotonic() < until:
         assert sender.is_served()
         time.sleep(0.1)
     serving_worker.end(signal.SIGKILL)
-    wait_until(lambda: not sender.is_served(), MARK_LIFE_MS / 1000 + 0.5)
+    wait_until(lambda: not sender.is_served(), MARK_LIFE_S + 0.5)
 
 
 def test_a_killed_workers_job_goes_to_the_next_worker(redis_server, start_worker, sender, wait_until):
@@ -55,7 +54,7 @@ def test_a_killed_workers_job_goes_to_the_next_worker(redis_server, start_worker
     wait_until(sender.is_served, START_S)
     passages = [f"how to parse text {n}" for n in range(10_000)]  # takes seconds
     sender.send_job("long", *passages, deadline_s=300)
-    wait_until(lambda: sender.redis.hlen("unacked"))
+    wait_until(lambda: sender.count_unacknowledged())
     first.end(signal.SIGKILL)
     assert not sender.redis.exists(reply_key("long"))
     start_worker(redis_server.url, "--visibility-timeout-s", "30")
@@ -71,12 +70,12 @@ def test_a_worker_comes_back_by_itself_when_redis_does(
     if passages == 1:
         sender.wait_for_reply("before")
     else:
-        wait_until(lambda: sender.redis.hlen("unacked"))
+        wait_until(lambda: sender.count_unacknowledged())
     redis_server.kill()
     redis_server.start()
     wait_until(sender.is_served)
     assert sender.score("after", "passage").error is None
-    wait_until(lambda: not sender.redis.hlen("unacked"))
+    wait_until(lambda: not sender.count_unacknowledged())
     assert serving_worker.process.poll() is None
     assert serving_worker.log.count("model.loaded") == 1
 
@@ -87,13 +86,13 @@ def test_a_signal_ends_the_worker_in_seconds_after_the_jobs_it_took(
 ):
     passages = [f"how to parse text {n}" for n in range(2_000)]
     sender.send_job("last", *passages)
-    wait_until(lambda: sender.redis.hlen("unacked"))
+    wait_until(lambda: sender.count_unacknowledged())
     started = time.monotonic()
     assert serving_worker.end(signal_number) == 0
     assert time.monotonic() - started < 15
     assert len(sender.wait_for_reply("last", 1).scores) == 2_000
-    assert not sender.redis.hlen("unacked")
-    wait_until(lambda: not sender.is_served(), MARK_LIFE_MS / 1000 + 0.5)
+    assert not sender.count_unacknowledged()
+    wait_until(lambda: not sender.is_served(), MARK_LIFE_S + 0.5)
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Knows the messages between gateway and worker and the names in Redis; no torch, no Flask, no Celery."""
+"""The messages between gateways and workers, checked on both sides."""
 
 from __future__ import annotations
 
@@ -17,8 +17,6 @@ from pydantic import (
 )
 from pydantic_core import from_json
 
-SCORE_TASK = "rerank.score"
-
 MAX_QUERY_CHARS = 10_000
 MAX_PASSAGES = 10_000
 MAX_PASSAGE_CHARS = 100_000
@@ -28,26 +26,6 @@ ModelAlias = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._
 Passage = Annotated[str, StringConstraints(max_length=MAX_PASSAGE_CHARS)]
 
 _JOB_ID: TypeAdapter[str] = TypeAdapter(JobId)
-
-
-def online_queue(model: str) -> str:
-    """The Celery queue of the jobs that a search waits for."""
-    return f"rerank.online.{model}"
-
-
-def reply_key(job_id: str) -> str:
-    """The Redis list that gets the one reply to a job."""
-    return f"rerank:reply:{job_id}"
-
-
-def serving_key(model: str) -> str:
-    """The Redis key that exists while at least one worker serves the model."""
-    return f"rerank:serving:{model}"
-
-
-def cancelled_key(job_id: str) -> str:
-    """The Redis key that exists when nobody waits for the job's reply any more."""
-    return f"rerank:cancelled:{job_id}"
 
 
 class ContractError(Exception):
@@ -76,19 +54,33 @@ class _Message(BaseModel):
 
 
 class ScoreJob(_Message):
-    """One query and the passages to score against it.
+    """One query and the passages to score against it, or a part of them.
 
     Building one by hand raises `ContractError` as `from_message` does.
     """
 
     whole: ClassVar[str] = "job"
 
-    version: Literal[1] = 1
+    version: Literal[2] = 2
     id: JobId
+    part: int = Field(
+        default=0, ge=0, description="Which of several messages with this id; its reply says it."
+    )
     model: ModelAlias
+    policy: str = Field(default="", max_length=200, description="Each gets its share where many wait.")
+    bulk: bool = Field(
+        default=False, description="No search waits for it: it is scored when nothing else is."
+    )
     query_text: str = Field(max_length=MAX_QUERY_CHARS, repr=False)
     passages: tuple[Passage, ...] = Field(min_length=1, max_length=MAX_PASSAGES, repr=False)
-    deadline: FiniteFloat = Field(gt=0, strict=True, description="Epoch seconds; a later reply helps nobody.")
+    deadline: FiniteFloat = Field(
+        gt=0, strict=True, description="Epoch seconds of Redis's clock; a later reply helps nobody."
+    )
+
+    @property
+    def cost(self) -> int:
+        """What it takes to score, in characters that are read."""
+        return len(self.query_text) * len(self.passages) + sum(map(len, self.passages))
 
     def to_message(self) -> dict[str, Any]:
         """The job as the JSON object that is the task's only argument."""
@@ -110,10 +102,11 @@ class ScoreReply(_Message):
     whole: ClassVar[str] = "reply"
 
     id: JobId
+    part: int = Field(default=0, ge=0)
     scores: tuple[FiniteFloat, ...] | None = None
     error: str | None = Field(default=None, min_length=1, max_length=1_000)
     queue_ms: FiniteFloat = Field(default=0.0, ge=0, description="From the task's start to the forward pass.")
-    model_ms: FiniteFloat = Field(default=0.0, ge=0, description="The forward pass, shared with other jobs.")
+    model_ms: FiniteFloat = Field(default=0.0, ge=0, description="The forward passes that it had a share in.")
     model_version: str = Field(default="", max_length=100, description="Changes when the model's files do.")
 
     @model_validator(mode="after")

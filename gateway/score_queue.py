@@ -1,0 +1,294 @@
+"""Knows how scores are asked for over Redis: from the cache, and for the rest from Celery workers."""
+
+from __future__ import annotations
+
+import math
+import time
+import uuid
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from contextlib import suppress
+from dataclasses import dataclass
+from threading import BoundedSemaphore
+from typing import Any, cast
+
+from celery import Celery
+from kombu.exceptions import OperationalError
+from redis import Redis, RedisError
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
+from gateway.breaker import Breaker
+from gateway.errors import ClientGone
+from gateway.scoring import ScoreRequest, Scores, ScoringFailed
+from search_plugin import Reason
+from worker.contract import (
+    KEY_PREFIX,
+    SCORE_TASK,
+    CachedScores,
+    ContractError,
+    Entry,
+    Load,
+    ScoreJob,
+    ScoreReply,
+    ServingModel,
+    cancelled_key,
+    load_key,
+    online_queue,
+    read_score,
+    reply_key,
+    serving_key,
+)
+
+_CONNECT_TIMEOUT_S = 1.0
+_SOCKET_TIMEOUT_S = 2.0
+_POP_S = 1.0  # one BLPOP waits so long at most; below the socket's timeout
+_CANCELLED_GRACE_S = 1.0
+_SPLIT_S = 0.2  # windows that one worker would be busy with for longer are split among several
+_FAILURES = frozenset({Reason.TIMEOUT, Reason.BACKEND_ERROR})  # the rest is no fault of the model's workers
+
+
+@dataclass(frozen=True)
+class _Look:
+    """What one look into Redis showed.
+
+    Attributes:
+        now: on Redis's clock.
+        known: cached scores by passage.
+    """
+
+    now: float
+    model: ServingModel
+    load: Load
+    known: dict[str, float]
+
+
+class QueueScorer:
+    """Sends jobs to Celery workers and waits for their replies on Redis lists.
+
+    The socket timeouts of Celery's and our own connections bound each step, not their sum, and are longer
+    than many deadlines. So a job's round trip runs in a helper thread, and the search waits for that no
+    longer than its deadline. While Redis hangs, helpers stay behind for some seconds; when all are busy a
+    search fails at once (overload): neither threads nor connections pile up.
+
+    Args:
+        max_waiting: how many searches may wait for scores at once.
+        compress_above: jobs of more characters are compressed on their way; 0 compresses none.
+    """
+
+    def __init__(self, redis_url: str, *, max_waiting: int, compress_above: int = 0) -> None:
+        timeouts = {"socket_timeout": _SOCKET_TIMEOUT_S, "socket_connect_timeout": _CONNECT_TIMEOUT_S}
+        self._redis: Redis = Redis.from_url(redis_url, retry=Retry(NoBackoff(), 1), **timeouts)
+        self._celery = _make_celery(redis_url, timeouts, max_waiting)
+        self._compress_above = compress_above
+        self._helpers = ThreadPoolExecutor(max_waiting, thread_name_prefix="score")
+        self._free_helpers = BoundedSemaphore(max_waiting)
+        self._breakers: defaultdict[str, Breaker] = defaultdict(Breaker)
+        self._seen: dict[str, ServingModel] = {}  # by alias, at the last look
+
+    def score(self, request: ScoreRequest) -> Scores:
+        """See `Scorer.score`."""
+        request.client.expect()
+        if request.deadline <= time.monotonic():
+            raise ScoringFailed(Reason.TIMEOUT)
+        breaker = self._breakers[request.model]
+        if not breaker.admit():
+            raise ScoringFailed(Reason.CIRCUIT_OPEN)
+        try:
+            scores = self._score_by_deadline(request)
+        except ScoringFailed as failure:
+            breaker.fail() if failure.reason in _FAILURES else breaker.forget()
+            raise
+        except BaseException:
+            breaker.forget()
+            raise
+        breaker.succeed()
+        return scores
+
+    def find_served(self, models: Iterable[str]) -> frozenset[str]:
+        """See `Scorer.find_served`."""
+        asked = list(models)
+        try:
+            with self._redis.pipeline(transaction=False) as pipeline:
+                pipeline.time()
+                for model in asked:
+                    pipeline.hgetall(serving_key(model))
+                now, *told = pipeline.execute()
+        except RedisError as error:
+            raise ScoringFailed(Reason.BACKEND_ERROR) from error
+        served = zip(asked, told, strict=True)
+        return frozenset(model for model, fields in served if ServingModel.from_hash(fields, _seconds(now)))
+
+    def close(self) -> None:
+        """Close the connections; no search may be waiting."""
+        self._helpers.shutdown()
+        self._celery.close()
+        self._redis.close()
+
+    def _score_by_deadline(self, request: ScoreRequest) -> Scores:
+        if not self._free_helpers.acquire(blocking=False):
+            raise ScoringFailed(Reason.OVERLOAD)
+        job_id = uuid.uuid4().hex
+        round_trip = self._helpers.submit(self._ask, request, job_id)
+        round_trip.add_done_callback(lambda _: self._free_helpers.release())
+        left: Future[None] = Future()
+        forget_client = request.client.when_gone(lambda: left.set_result(None))
+        ends: list[Future[Any]] = [round_trip, left]
+        wait(ends, request.deadline - time.monotonic(), FIRST_COMPLETED)
+        forget_client()
+        if left.done():
+            self._cancel(job_id, request.deadline)
+            raise ClientGone("the client has closed the connection")
+        if round_trip.done():
+            return round_trip.result()
+        raise ScoringFailed(Reason.TIMEOUT)
+
+    def _cancel(self, job_id: str, deadline: float) -> None:
+        life_s = max(deadline - time.monotonic(), 0.0) + _CANCELLED_GRACE_S
+        with suppress(RedisError):
+            self._redis.set(cancelled_key(job_id), b"", px=int(life_s * 1000))
+
+    def _ask(self, request: ScoreRequest, job_id: str) -> Scores:
+        try:
+            look = self._look(request)
+            passages = [_cut(passage, look.model) for passage in request.passages]
+            missing = [passage for passage in dict.fromkeys(passages) if passage not in look.known]
+            known, model_ms = look.known, 0.0
+            if missing:
+                fresh, model_ms = self._ask_workers(request, look, missing, job_id)
+                known = known | fresh
+            n_cached = sum(passage in look.known for passage in passages)
+            return Scores(tuple(known[passage] for passage in passages), model_ms, n_cached)
+        except (RedisError, OperationalError, ContractError) as error:
+            raise ScoringFailed(Reason.BACKEND_ERROR) from error
+
+    def _look(self, request: ScoreRequest) -> _Look:
+        """All that is to be known before a job is sent, in one round trip.
+
+        Cached scores are asked for by the model's version at the last look, and are of no use where there is
+        another one now.
+        """
+        alias = request.model
+        seen = self._seen.get(alias)
+        passages: Sequence[str] = ()
+        with self._redis.pipeline(transaction=False) as pipeline:
+            pipeline.time()
+            pipeline.hgetall(serving_key(alias))
+            pipeline.zrange(load_key(alias), 0, -1, withscores=True)
+            if seen:
+                cached = CachedScores(seen.version, request.query_text)
+                passages = list(dict.fromkeys(_cut(passage, seen) for passage in request.passages))
+                pipeline.hmget(cached.key, [cached.field(passage) for passage in passages])
+            time_, told, entries, *found = pipeline.execute()
+        now = _seconds(time_)
+        model = ServingModel.from_hash(told, now)
+        if model is None:
+            self._seen.pop(alias, None)
+            raise ScoringFailed(Reason.NO_WORKER)
+        self._seen[alias] = model
+        known = {}
+        if seen and (seen.version, seen.max_characters) == (model.version, model.max_characters):
+            values = zip(passages, found[0], strict=True)
+            known = {passage: read_score(value) for passage, value in values if value is not None}
+        return _Look(now, model, Load.from_entries(entries, now), known)
+
+    def _ask_workers(
+        self, request: ScoreRequest, look: _Look, passages: Sequence[str], job_id: str
+    ) -> tuple[dict[str, float], float]:
+        """The passages' scores, and the milliseconds that the slowest worker computed."""
+        remaining_s = request.deadline - time.monotonic()
+        job = ScoreJob(
+            id=job_id,
+            model=request.model,
+            policy=request.policy,
+            query_text=request.query_text,
+            passages=tuple(passages),
+            deadline=look.now + max(remaining_s, 0.001),
+        )
+        speed = look.model.speed
+        if speed and not look.load.admits(job.policy, job.cost, speed * remaining_s):
+            raise ScoringFailed(Reason.OVERLOAD)
+        parts = _split(job, look.model)
+        members = {Entry(p.id, p.part, p.cost, p.policy).to_member(): p.deadline for p in parts}
+        self._redis.zadd(load_key(job.model), members)
+        for part in parts:
+            self._send(part)
+        scores: dict[str, float] = {}
+        model_ms = 0.0
+        for reply in self._wait(request, job_id, len(parts)):
+            asked = parts[reply.part].passages if reply.part < len(parts) else ()
+            if reply.scores is None or len(reply.scores) != len(asked):
+                raise ScoringFailed(Reason.BACKEND_ERROR)
+            scores |= zip(asked, reply.scores, strict=True)
+            model_ms = max(model_ms, reply.model_ms)
+        return scores, model_ms
+
+    def _send(self, job: ScoreJob) -> None:
+        compresses = 0 < self._compress_above < job.cost
+        self._celery.send_task(
+            SCORE_TASK,
+            args=[job.to_message()],
+            argsrepr=f"(<job {job.id}>,)",  # monitors show this: no users' texts
+            queue=online_queue(job.model),
+            task_id=f"{job.id}.{job.part}",
+            compression="zlib" if compresses else None,
+            ignore_result=True,
+            retry=False,
+        )
+
+    def _wait(self, request: ScoreRequest, job_id: str, n_parts: int) -> Iterable[ScoreReply]:
+        """One reply a part, as they come."""
+        parts_left = set(range(n_parts))
+        while parts_left:
+            remaining_s = request.deadline - time.monotonic()
+            if remaining_s <= 0:
+                raise ScoringFailed(Reason.TIMEOUT)
+            request.client.expect()
+            popped = self._redis.blpop([reply_key(job_id)], timeout=min(max(remaining_s, 0.001), _POP_S))
+            if popped:
+                reply = ScoreReply.from_message(cast(bytes, popped[1]))
+                if reply.part in parts_left:  # a redelivered part is answered twice
+                    parts_left.remove(reply.part)
+                    yield reply
+
+
+def _seconds(time_: tuple[int, int]) -> float:
+    return time_[0] + time_[1] / 1e6
+
+
+def _cut(passage: str, model: ServingModel) -> str:
+    """The passage without what the model would not read."""
+    return passage[: model.max_characters] if model.max_characters else passage
+
+
+def _split(job: ScoreJob, model: ServingModel) -> list[ScoreJob]:
+    """The job as it is, or in parts of like cost where several workers are sooner done."""
+    speed_of_one = model.speed / model.n_workers
+    n_parts = min(model.n_workers, math.ceil(job.cost / (speed_of_one * _SPLIT_S))) if speed_of_one else 1
+    if n_parts < 2:
+        return [job]
+    longest_first = sorted(job.passages, key=len, reverse=True)
+    shares = [tuple(longest_first[part::n_parts]) for part in range(n_parts)]
+    return [
+        job.model_copy(update={"part": part, "passages": share}) for part, share in enumerate(shares) if share
+    ]
+
+
+def _make_celery(redis_url: str, timeouts: dict[str, float], connections: int) -> Celery:
+    celery = Celery("gateway", broker=redis_url, set_as_current=False)
+    celery.conf.update(
+        broker_pool_limit=connections,
+        broker_connection_timeout=_CONNECT_TIMEOUT_S,
+        # max_retries: kombu's own loop around a first connection, which else goes on for long
+        broker_transport_options={
+            **timeouts,
+            "global_keyprefix": KEY_PREFIX,
+            "priority_steps": [0],
+            "max_retries": 1,
+            "interval_start": 0,
+            "retry_on_timeout": False,
+        },
+        task_serializer="json",
+    )
+    return celery

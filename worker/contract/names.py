@@ -1,0 +1,47 @@
+"""The names of tasks, queues and keys in Redis; all keys begin alike, so that one ACL rule covers them."""
+
+from __future__ import annotations
+
+KEY_PREFIX = "rerank:"
+"""Celery puts it before its own keys too (``global_keyprefix``)."""
+
+SCORE_TASK = "rerank.score"
+
+CACHED_QUERIES_KEY = "rerank:cached-queries"
+"""The sorted set of the keys with cached scores, by when they were last written (Redis's epoch seconds)."""
+
+RUNNING_KEY = "rerank:running"
+"""The hash of what each worker is computing right now: worker id → digests of its pairs."""
+
+SUSPECTS_KEY = "rerank:suspects"
+"""The hash of the pairs whose workers died over them: digest → how often."""
+
+
+def online_queue(model: str) -> str:
+    """The Celery queue of the jobs that a search waits for."""
+    return f"online.{model}"
+
+
+def bulk_queue(model: str) -> str:
+    """The Celery queue of the jobs that no search waits for: scored when nothing else is."""
+    return f"bulk.{model}"
+
+
+def reply_key(job_id: str) -> str:
+    """The list that gets the replies to a job, one a part."""
+    return f"rerank:reply:{job_id}"
+
+
+def serving_key(model: str) -> str:
+    """The hash of the workers that serve a model: worker id → `Serving`."""
+    return f"rerank:serving:{model}"
+
+
+def load_key(model: str) -> str:
+    """The sorted set of a model's jobs under way: `Entry` by deadline."""
+    return f"rerank:load:{model}"
+
+
+def cancelled_key(job_id: str) -> str:
+    """The key that exists when nobody waits for the job's replies any more."""
+    return f"rerank:cancelled:{job_id}"

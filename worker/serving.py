@@ -1,0 +1,107 @@
+"""Knows what a worker tells the gateways: that it lives, which models it serves, and how fast."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any
+
+from redis import Redis, RedisError
+
+from worker.batching import Batcher
+from worker.clock import RedisClock
+from worker.contract import MARK_LIFE_S, Serving, load_key, serving_key
+
+logger = logging.getLogger(__name__)
+
+_RENEWAL_S = 1.5
+_FORGOTTEN_S = 60.0
+
+
+@dataclass(frozen=True)
+class ServedModel:
+    """A resident model as jobs see it."""
+
+    batcher: Batcher
+    version: str
+    max_characters: int
+
+
+class ServingMark:
+    """Marks models as served while this keeps renewing the marks; gateways believe them for `MARK_LIFE_S`.
+
+    Args:
+        worker_id: unlike that of any other process.
+        models: by alias; read anew each time.
+        clock: set by Redis with each renewal.
+    """
+
+    def __init__(
+        self, redis: Redis, worker_id: str, models: Mapping[str, ServedModel], clock: RedisClock
+    ) -> None:
+        self._redis = redis
+        self._worker_id = worker_id
+        self._models = models
+        self._clock = clock
+        self._stopped = threading.Event()
+
+    @property
+    def aliases(self) -> tuple[str, ...]:
+        """The models that are marked."""
+        return tuple(self._models)
+
+    def start(self) -> None:
+        """Renew from now on, in a daemon thread; while Redis is away, keep trying."""
+        self._stopped = threading.Event()
+        threading.Thread(
+            target=self._keep_renewing, args=(self._stopped,), name="serving-mark", daemon=True
+        ).start()
+
+    def stop(self) -> None:
+        """Renew no more and take the marks away, where Redis can be reached; may be called twice."""
+        self._stopped.set()
+        with suppress(RedisError), self._redis.pipeline(transaction=False) as pipeline:
+            for alias in self._models:
+                pipeline.hdel(serving_key(alias), self._worker_id)
+            pipeline.execute()
+
+    def _keep_renewing(self, stopped: threading.Event) -> None:
+        was_renewed = True
+        while not stopped.is_set():
+            is_renewed = self._renew(stopped)
+            if was_renewed and not is_renewed:
+                logger.warning("mark.lost: Redis can't be reached")
+            was_renewed = is_renewed
+            stopped.wait(_RENEWAL_S)
+
+    def _renew(self, stopped: threading.Event) -> bool:
+        try:
+            self._clock.look(self._redis)
+            self._forget_dead()
+            if not stopped.is_set():
+                self._mark()
+        except RedisError:
+            return False
+        return True
+
+    def _mark(self) -> None:
+        now = self._clock.now()
+        with self._redis.pipeline(transaction=False) as pipeline:
+            for alias, model in self._models.items():
+                told = Serving(model.version, now, model.batcher.speed.characters_per_s, model.max_characters)
+                pipeline.hset(serving_key(alias), self._worker_id, told.to_field())
+                pipeline.pexpire(serving_key(alias), int(MARK_LIFE_S * 1000))
+                pipeline.zremrangebyscore(load_key(alias), "-inf", now)
+            pipeline.execute()
+
+    def _forget_dead(self) -> None:
+        """Take out what workers left that died without a word."""
+        long_ago = self._clock.now() - _FORGOTTEN_S
+        for alias in self._models:
+            told: dict[Any, Any] = self._redis.hgetall(serving_key(alias))
+            dead = [name for name, field in told.items() if Serving.from_field(field).renewed < long_ago]
+            if dead:
+                self._redis.hdel(serving_key(alias), *dead)
