@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import logging
-import os
-import socket
 import sys
-import uuid
 from collections.abc import Mapping, Sequence
 
-from worker.errors import WorkerError
+from worker.errors import ConfigError, WorkerError
 from worker.settings import ModelSettings, WorkerSettings, read_models, read_settings
 
 logger = logging.getLogger("worker")
@@ -42,42 +39,68 @@ def serve(settings: WorkerSettings, models: Mapping[str, ModelSettings]) -> None
     """
     # here, since torch takes seconds that --help and a wrong option should not
     from celery import Celery
+    from celery.worker import state
     from redis import Redis
 
     from worker.app import consume, create_app
     from worker.batching import Batcher
     from worker.clock import RedisClock
+    from worker.identity import make_worker_id
+    from worker.journal import Journal, KnownSuspects
+    from worker.metrics import WorkerMetrics
     from worker.outbox import Outbox
     from worker.resident import load_model
     from worker.serving import ServedModel, ServingMark
     from worker.tasks import add_score_task, watch_cancelled
+    from worker.watchdog import Watchdog
 
     redis = Redis.from_url(
         str(settings.redis_url), socket_timeout=_REDIS_TIMEOUT_S, socket_connect_timeout=_REDIS_TIMEOUT_S
     )
-    clock = RedisClock()
-    served = {}
+    worker_id = make_worker_id()
+    clock, suspects, metrics = RedisClock(), KnownSuspects(redis), WorkerMetrics()
+    served: dict[str, ServedModel] = {}
     for alias, model in models.items():
         resident = load_model(alias, model)
         batcher = Batcher(
-            resident.scorer, pass_s=settings.pass_ms / 1000, clock=clock.now, name=f"scoring-{alias}"
+            resident.scorer,
+            pass_s=settings.pass_ms / 1000,
+            clock=clock.now,
+            observers=[Journal(redis, f"{worker_id}/{alias}"), metrics.observer(alias)],
+            suspects=suspects,
+            name=f"scoring-{alias}",
         )
         batcher.measure()
         served[alias] = ServedModel(batcher, resident.version, resident.max_characters)
         logger.info("model.loaded model=%s version=%s", alias, resident.version)
 
-    worker_id = f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
-    mark = ServingMark(redis, worker_id, served, clock)
+    mark = ServingMark(redis, worker_id, served, clock, suspects)
     outbox = Outbox(redis, clock, cache_ttl_s=settings.cache_ttl_s, cache_queries=settings.cache_queries)
     watch_cancelled(redis, served)
+    watchdog = Watchdog(
+        served,
+        pass_limit_s=settings.pass_limit_s,
+        silence_limit_s=settings.silence_limit_s,
+        is_in_touch=lambda: mark.is_renewed,
+        is_busy=lambda: len(state.reserved_requests) >= settings.concurrency,
+    )
+    watchdog.start()
+    if settings.metrics_port:
+        try:
+            metrics.serve(settings.metrics_port, served)
+        except OSError as error:
+            raise ConfigError(f"--metrics-port: {settings.metrics_port}: {error.strerror}") from error
+
+    def has_room_for_bulk() -> bool:
+        watchdog.consumer_looks()
+        return all(model.batcher.has_room_for_bulk() for model in served.values())
 
     def make_app() -> Celery:
-        app = create_app(
-            settings, lambda: all(model.batcher.has_room_for_bulk() for model in served.values())
-        )
-        add_score_task(app, served, redis, outbox)
+        app = create_app(settings, has_room_for_bulk)
+        add_score_task(app, served, redis, outbox, metrics)
         return app
 
+    mark.prepare()
     consume(make_app, settings, mark)
     for served_model in served.values():
         served_model.batcher.close()

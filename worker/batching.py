@@ -65,6 +65,9 @@ class Scored:
 Clock = Callable[[], float]
 """Epoch seconds, by the clock that deadlines go by."""
 
+DEATHS = 2
+"""A pair over which so many workers died is refused; after the first it is computed alone."""
+
 _DECAY = 0.9  # of what is known of the speed, with each pass
 _BULK_JOBS, _BULK_S = 2, 1.0  # so many jobs, or so many seconds' work, of bulk are kept ready
 _SAMPLE = ScoreJob(
@@ -104,6 +107,7 @@ class _Pair:
 
     texts: tuple[str, str]
     row: Row
+    is_suspect: bool  # a worker died over it: it gets a pass of its own
     jobs: list[_Waiting] = field(default_factory=list)
 
     @property
@@ -168,12 +172,23 @@ class Observer(Protocol):
         """They were."""
 
 
+class Suspects(Protocol):
+    """Who knows the pairs over which workers died."""
+
+    def count_deaths(self, texts: tuple[str, str]) -> int:
+        """How many died over this pair; called by many threads."""
+
+    def clear(self, texts: tuple[str, str]) -> None:
+        """The pair was computed, and nobody died of it; called in the scoring thread."""
+
+
 class Batcher:
     """Scores the jobs of many threads in one thread of its own, pass by pass.
 
     A pass is taken from all pairs that wait as soon as the model is free, so nothing waits while it is idle.
     Searches go before bulk; then the policy that has used the model least lately; in it the earliest
-    deadline. Late and cancelled jobs are dropped between passes. Equal pairs are scored once.
+    deadline. Late and cancelled jobs are dropped between passes. Equal pairs are scored once. A pair over
+    which a worker died is computed alone, one over which several did is refused.
 
     Args:
         pass_s: how long a pass should take.
@@ -187,12 +202,14 @@ class Batcher:
         pass_s: float = 0.1,
         clock: Clock = time.time,
         observers: Sequence[Observer] = (),
+        suspects: Suspects | None = None,
         name: str = "scoring",
     ) -> None:
         self._scorer = scorer
         self._pass_s = pass_s
         self._clock = clock
         self._observers = observers
+        self._suspects = suspects
         self.speed = Speed()
         self._waiting: list[_Waiting] = []
         self._pairs: dict[tuple[str, str], _Pair] = {}  # those that wait, to find equal ones
@@ -221,13 +238,17 @@ class Batcher:
             logger.debug("encode.failed", exc_info=True)  # may quote the texts
             waiting.future.set_exception(_model_failed(error))
             return waiting.future
+        deaths = {passage: self._count_deaths((job.query_text, passage)) for passage in passages}
+        if max(deaths.values()) >= DEATHS:
+            waiting.future.set_exception(ModelFailedError("workers died over a text of it"))
+            return waiting.future
         longest_first = sorted(zip(passages, rows, strict=True), key=lambda pair: -len(pair[1]["input_ids"]))
         with self._changed:
             if self._is_closed:
                 raise ClosedError("the batcher is closed")
             for passage, row in longest_first:
                 texts = (job.query_text, passage)
-                pair = self._pairs.setdefault(texts, _Pair(texts, row))
+                pair = self._pairs.setdefault(texts, _Pair(texts, row, is_suspect=deaths[passage] > 0))
                 pair.jobs.append(waiting)
                 waiting.open[passage] = pair
             self._join(job.policy)
@@ -264,6 +285,9 @@ class Batcher:
             self._is_closed = True
             self._changed.notify()
         self._thread.join()
+
+    def _count_deaths(self, texts: tuple[str, str]) -> int:
+        return self._suspects.count_deaths(texts) if self._suspects else 0
 
     def _join(self, policy: str) -> None:
         """A policy that comes back has not saved up for the time it was away."""
@@ -304,8 +328,10 @@ class Batcher:
             if waiting is not first and not waiting.goes_with(first):
                 break
             for pair in waiting.open.values():
-                if pair.texts in chosen:
+                if pair.texts in chosen or (pair.is_suspect and chosen):
                     continue
+                if pair.is_suspect:
+                    return _Pass([pair], [waiting])
                 if chosen and pair.n_tokens > room:
                     return _Pass(list(chosen.values()), jobs)
                 chosen[pair.texts] = pair
@@ -370,6 +396,8 @@ class Batcher:
         """Put the scores into the jobs that waited for them, and finish those that have all."""
         for pair, score in scores.items():
             self._pairs.pop(pair.texts, None)
+            if pair.is_suspect and self._suspects:
+                self._suspects.clear(pair.texts)
             for waiting in list(pair.jobs):
                 if not math.isfinite(score):
                     self._drop(waiting, ModelFailedError("the model's scores are not all finite"))

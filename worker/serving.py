@@ -14,11 +14,13 @@ from redis import Redis, RedisError
 from worker.batching import Batcher
 from worker.clock import RedisClock
 from worker.contract import MARK_LIFE_S, Serving, load_key, serving_key
+from worker.identity import is_gone
+from worker.journal import KnownSuspects, find_deaths
 
 logger = logging.getLogger(__name__)
 
 _RENEWAL_S = 1.5
-_FORGOTTEN_S = 60.0
+_DEAD_S = 2 * MARK_LIFE_S
 
 
 @dataclass(frozen=True)
@@ -36,22 +38,40 @@ class ServingMark:
     Args:
         worker_id: unlike that of any other process.
         models: by alias; read anew each time.
-        clock: set by Redis with each renewal.
+        clock, suspects: renewed by Redis with each mark.
     """
 
     def __init__(
-        self, redis: Redis, worker_id: str, models: Mapping[str, ServedModel], clock: RedisClock
+        self,
+        redis: Redis,
+        worker_id: str,
+        models: Mapping[str, ServedModel],
+        clock: RedisClock,
+        suspects: KnownSuspects,
     ) -> None:
         self._redis = redis
         self._worker_id = worker_id
         self._models = models
         self._clock = clock
+        self._suspects = suspects
+        self.is_renewed = False
         self._stopped = threading.Event()
+
+    @property
+    def worker_id(self) -> str:
+        """Unlike that of any other process."""
+        return self._worker_id
 
     @property
     def aliases(self) -> tuple[str, ...]:
         """The models that are marked."""
         return tuple(self._models)
+
+    def prepare(self) -> None:
+        """Find out what time it is, and what other workers died of, before the first job is taken."""
+        with suppress(RedisError):
+            self._clock.look(self._redis)
+            self._look_around()
 
     def start(self) -> None:
         """Renew from now on, in a daemon thread; while Redis is away, keep trying."""
@@ -69,23 +89,28 @@ class ServingMark:
             pipeline.execute()
 
     def _keep_renewing(self, stopped: threading.Event) -> None:
-        was_renewed = True
+        self.is_renewed = True
         while not stopped.is_set():
             is_renewed = self._renew(stopped)
-            if was_renewed and not is_renewed:
+            if self.is_renewed and not is_renewed:
                 logger.warning("mark.lost: Redis can't be reached")
-            was_renewed = is_renewed
+            self.is_renewed = is_renewed
             stopped.wait(_RENEWAL_S)
+        self.is_renewed = False
 
     def _renew(self, stopped: threading.Event) -> bool:
         try:
             self._clock.look(self._redis)
-            self._forget_dead()
             if not stopped.is_set():
                 self._mark()
+            self._look_around()
         except RedisError:
             return False
         return True
+
+    def _look_around(self) -> None:
+        find_deaths(self._redis, self._find_living())
+        self._suspects.renew()
 
     def _mark(self) -> None:
         now = self._clock.now()
@@ -97,11 +122,19 @@ class ServingMark:
                 pipeline.zremrangebyscore(load_key(alias), "-inf", now)
             pipeline.execute()
 
-    def _forget_dead(self) -> None:
-        """Take out what workers left that died without a word."""
-        long_ago = self._clock.now() - _FORGOTTEN_S
+    def _find_living(self) -> set[str]:
+        """The workers that serve one of our models; what the dead left is taken out."""
+        long_ago = self._clock.now() - _DEAD_S
+        living = {self._worker_id}
         for alias in self._models:
             told: dict[Any, Any] = self._redis.hgetall(serving_key(alias))
-            dead = [name for name, field in told.items() if Serving.from_field(field).renewed < long_ago]
+            renewed = {name: Serving.from_field(field).renewed for name, field in told.items()}
+            dead = [
+                name
+                for name, moment in renewed.items()
+                if moment < long_ago or is_gone(name.decode(), self._worker_id)
+            ]
             if dead:
                 self._redis.hdel(serving_key(alias), *dead)
+            living |= {name.decode() for name in renewed if name not in dead}
+        return living

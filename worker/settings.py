@@ -76,6 +76,17 @@ class WorkerSettings(BaseSettings):
     cache_queries: int = Field(
         20_000, ge=1, description="Queries whose scores are kept at most, some 4 kB each for 100 passages."
     )
+    pass_limit_s: int = Field(
+        120, ge=1, description="Seconds after which a forward pass is taken for hanging: the worker ends."
+    )
+    silence_limit_s: int = Field(
+        30,
+        ge=5,
+        description="Seconds after which a worker ends that looks for no jobs while Redis can be reached.",
+    )
+    metrics_port: int = Field(
+        0, ge=0, le=65535, description="Where Prometheus finds this worker's figures; 0: nowhere."
+    )
     visibility_timeout_s: int = Field(
         60,
         ge=1,

@@ -18,6 +18,7 @@ from worker.contract import (
     cancelled_key,
     read_job_id,
 )
+from worker.metrics import WorkerMetrics
 from worker.outbox import Outbox
 from worker.serving import ServedModel
 
@@ -27,7 +28,9 @@ _ERROR_MAX_CHARS = 500
 _CANCELLED_POLL_S = 0.05
 
 
-def add_score_task(app: Celery, models: Mapping[str, ServedModel], redis: Redis, outbox: Outbox) -> None:
+def add_score_task(
+    app: Celery, models: Mapping[str, ServedModel], redis: Redis, outbox: Outbox, metrics: WorkerMetrics
+) -> None:
     """Register the score task with the models to serve by alias.
 
     The task pushes one reply to the job's reply list, none if the job is late or cancelled. A message that
@@ -46,11 +49,13 @@ def add_score_task(app: Celery, models: Mapping[str, ServedModel], redis: Redis,
         try:
             if find_cancelled(redis, [job.id]):
                 raise CancelledJobError("nobody waits for it")
-            reply = _score(job, models)
+            reply = _score(job, models, metrics)
         except CancelledJobError:
+            metrics.count_job(job, "cancelled")
             logger.info("score.cancelled id=%s model=%s", job.id, job.model)
             outbox.forget(job)
         except LateError:
+            metrics.count_job(job, "late")
             logger.info("score.late id=%s model=%s", job.id, job.model)
         else:
             outbox.answer(job, reply)
@@ -81,17 +86,20 @@ def watch_cancelled(redis: Redis, models: Mapping[str, ServedModel]) -> None:
     threading.Thread(target=watch, name="cancelled", daemon=True).start()
 
 
-def _score(job: ScoreJob, models: Mapping[str, ServedModel]) -> ScoreReply:
+def _score(job: ScoreJob, models: Mapping[str, ServedModel], metrics: WorkerMetrics) -> ScoreReply:
     served = models.get(job.model)
     if served is None:
+        metrics.count_job(job, "refused")
         return ScoreReply(id=job.id, part=job.part, error=f"model: {job.model} is not served here")
     try:
         scored = served.batcher.submit(job).result()
     except LateError:
         raise
     except ScoringError as error:
+        metrics.count_job(job, "failed")
         logger.warning("score.failed id=%s model=%s: %s", job.id, job.model, error)
         return ScoreReply(id=job.id, part=job.part, error=_shorten(error), model_version=served.version)
+    metrics.count_job(job, "scored", scored)
     logger.info(
         "score.complete id=%s model=%s passages=%d queue_ms=%.1f model_ms=%.1f",
         job.id, job.model, len(scored.scores), scored.queue_ms, scored.model_ms,

@@ -26,10 +26,10 @@ ALIAS = "tiny"
 class WorkerProcess:
     """``python -m worker`` with its log in a file."""
 
-    def __init__(self, folder, *flags):
+    def __init__(self, folder, *flags, module="worker"):
         self._log_path = folder / f"worker-{time.monotonic_ns()}.log"
         with self._log_path.open("wb") as log:
-            self.process = subprocess.Popen([sys.executable, "-m", "worker", *flags], stdout=log, stderr=log)
+            self.process = subprocess.Popen([sys.executable, "-m", module, *flags], stdout=log, stderr=log)
 
     @property
     def log(self):
@@ -102,10 +102,9 @@ def start_worker(rerank_toml, tmp_path):
     """``start_worker(redis_url, *flags)`` starts one, which may not serve yet; all end with the test."""
     workers = []
 
-    def start(redis_url, *flags):
-        workers.append(
-            WorkerProcess(tmp_path, "--redis-url", redis_url, "--config", str(rerank_toml), *flags)
-        )
+    def start(redis_url, *flags, module="worker"):
+        settings = ("--redis-url", redis_url, "--config", str(rerank_toml))
+        workers.append(WorkerProcess(tmp_path, *settings, *flags, module=module))
         return workers[-1]
 
     yield start
