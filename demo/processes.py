@@ -100,6 +100,7 @@ def make_commands(engine: str, ports: Mapping[str, int], state: Path) -> dict[st
         "flower": [
             *python,
             "celery",
+            "--app=worker.monitor",
             "flower",
             "--address=127.0.0.1",
             f"--port={ports['flower']}",

@@ -10,7 +10,7 @@ import urllib3
 from demo import settings
 from rerankers import FlagAutoReranker
 from tests.conftest import wait_until
-from tests.system.conftest import DEADLINE_MS, DOCUMENTS, QUERY, WINDOW, ids, match
+from tests.system.conftest import DEADLINE_MS, DOCUMENTS, QUERY, WINDOW, ids, match, new_query
 
 pytestmark = pytest.mark.system
 
@@ -27,13 +27,14 @@ def healthy(stack):
 
 def expect_first_stage(stack, reasons):
     """The cluster's own page, in time, with one of the reasons."""
+    query = match(new_query())
     started = time.monotonic()
-    answer = stack.search(match(QUERY))
+    answer = stack.search(query)
     took_s = time.monotonic() - started
     assert answer.status == 200
     assert answer.headers["X-Rerank-Status"] == "failed"
     assert answer.headers["X-Rerank-Reason"] in reasons
-    direct = stack.search(match(QUERY), direct=True).json()
+    direct = stack.search(query, direct=True).json()
     assert {**answer.json(), "took": 0} == {**direct, "took": 0}
     assert took_s < DEADLINE_MS / 1000 + SLACK_S
 
@@ -52,6 +53,13 @@ def test_hits_come_in_the_order_of_the_model(stack):
     assert [scores[id] for id in ids(answer)] == pytest.approx(
         sorted(scores.values(), reverse=True), abs=1e-4
     )
+
+
+def test_a_search_is_scored_once_and_tells_what_was_known(stack):
+    body = {**match(new_query()), "ext": {"rerank": {}}}
+    first, second = (stack.search(body).json() for _ in range(2))
+    assert [answer["ext"]["rerank"]["cache_hits"] for answer in (first, second)] == [0, WINDOW]
+    assert first["hits"] == second["hits"]
 
 
 @pytest.mark.parametrize("size", [1, 3, 7, WINDOW])
@@ -156,7 +164,7 @@ def test_killed_worker_costs_the_order_only_and_a_new_one_brings_it_back(healthy
     """kill -9: searches in flight and the next ones answer in first-stage order; nobody repairs anything."""
     healthy.worker.send(signal.SIGKILL)
     expect_first_stage(healthy, {"timeout", "no_worker"})
-    wait_until(lambda: healthy.search(match(QUERY)).headers["X-Rerank-Reason"] == "no_worker")
+    wait_until(lambda: healthy.search(match(new_query())).headers["X-Rerank-Reason"] == "no_worker")
     expect_first_stage(healthy, {"no_worker"})
     healthy.worker.start()
 
@@ -192,14 +200,17 @@ def test_passages_are_not_shown_to_monitors(stack):
     """Celery's events, which Flower shows, carry no text of documents or queries."""
     from celery import Celery
 
+    from worker.monitor import app as monitor
+
     seen = []
     app = Celery(broker=stack.redis_url, set_as_current=False)
+    app.conf.broker_transport_options = monitor.conf.broker_transport_options
     with app.connection() as connection:
         receiver = app.events.Receiver(connection, handlers={"*": seen.append})
         with receiver.consumer_context() as (conn, _, _):
             while not seen:
                 conn.drain_events(timeout=10)  # a heartbeat: from now on nothing is missed
-            assert stack.search(match(QUERY)).headers["X-Rerank-Status"] == "applied"
+            assert stack.search(match(new_query())).headers["X-Rerank-Status"] == "applied"
             while "task-succeeded" not in {event["type"] for event in seen}:
                 conn.drain_events(timeout=10)
     told = json.dumps(seen, default=str)
