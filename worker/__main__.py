@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import sys
 from collections.abc import Mapping, Sequence
+from functools import partial
 
 from worker.errors import ConfigError, WorkerError
 from worker.settings import ModelSettings, WorkerSettings, read_models, read_settings
@@ -61,9 +62,8 @@ def serve(settings: WorkerSettings, models: Mapping[str, ModelSettings]) -> None
     clock, suspects, metrics = RedisClock(), KnownSuspects(redis), WorkerMetrics()
     served: dict[str, ServedModel] = {}
     for alias, model in models.items():
-        resident = load_model(alias, model)
         batcher = Batcher(
-            resident.scorer,
+            partial(load_model, alias, model),
             pass_s=settings.pass_ms / 1000,
             clock=clock.now,
             observers=[Journal(redis, f"{worker_id}/{alias}"), metrics.observer(alias)],
@@ -71,6 +71,7 @@ def serve(settings: WorkerSettings, models: Mapping[str, ModelSettings]) -> None
             name=f"scoring-{alias}",
         )
         batcher.measure()
+        resident = batcher.loaded
         served[alias] = ServedModel(batcher, resident.version, resident.max_characters)
         logger.info("model.loaded model=%s version=%s", alias, resident.version)
 

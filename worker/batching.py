@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Generic, Protocol, TypeVar
 
 from worker.contract import ScoreJob
 
@@ -182,7 +182,18 @@ class Suspects(Protocol):
         """The pair was computed, and nobody died of it; called in the scoring thread."""
 
 
-class Batcher:
+class Loaded(Protocol):
+    """What comes of loading."""
+
+    @property
+    def scorer(self) -> Scorer:
+        """What scores."""
+
+
+L = TypeVar("L", bound=Loaded)
+
+
+class Batcher(Generic[L]):
     """Scores the jobs of many threads in one thread of its own, pass by pass.
 
     A pass is taken from all pairs that wait as soon as the model is free, so nothing waits while it is idle.
@@ -191,13 +202,19 @@ class Batcher:
     which a worker died is computed alone, one over which several did is refused.
 
     Args:
+        load: gives the model, which then is ``loaded``. It is called in the scoring thread: OpenMP keeps a
+            team of threads for each thread that computes, and a second one on the same cores makes small
+            passes take twice as long.
         pass_s: how long a pass should take.
         clock: of the jobs' deadlines.
+
+    Raises:
+        Exception: whatever ``load`` raises.
     """
 
     def __init__(
         self,
-        scorer: Scorer,
+        load: Callable[[], L],
         *,
         pass_s: float = 0.1,
         clock: Clock = time.time,
@@ -205,7 +222,6 @@ class Batcher:
         suspects: Suspects | None = None,
         name: str = "scoring",
     ) -> None:
-        self._scorer = scorer
         self._pass_s = pass_s
         self._clock = clock
         self._observers = observers
@@ -217,8 +233,11 @@ class Batcher:
         self._changed = threading.Condition()
         self._is_closed = False
         self.pass_started_s: float | None = None
-        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
+        loaded: Future[L] = Future()
+        self._thread = threading.Thread(target=self._run, args=(load, loaded), name=name, daemon=True)
         self._thread.start()
+        self.loaded = loaded.result()
+        self._scorer = self.loaded.scorer
 
     def submit(self, job: ScoreJob) -> Future[Scored]:
         """Queue a job; its texts are encoded in the caller's thread.
@@ -297,7 +316,12 @@ class Batcher:
             self._used = Counter({other: self._used[other] for other in here})
             self._used[policy] = least
 
-    def _run(self) -> None:
+    def _run(self, load: Callable[[], L], loaded: Future[L]) -> None:
+        try:
+            loaded.set_result(load())
+        except BaseException as error:
+            loaded.set_exception(error)
+            return
         while taken := self._take():
             self._compute(taken)
 

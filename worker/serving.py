@@ -27,7 +27,7 @@ _DEAD_S = 2 * MARK_LIFE_S
 class ServedModel:
     """A resident model as jobs see it."""
 
-    batcher: Batcher
+    batcher: Batcher[Any]
     version: str
     max_characters: int
 

@@ -3,6 +3,7 @@
 import math
 import threading
 import time
+from typing import NamedTuple
 
 import pytest
 
@@ -11,6 +12,10 @@ from worker.contract import ScoreJob
 
 WAIT_S = 10  # for what happens at once
 FAR = 4e9
+
+
+class Loaded(NamedTuple):
+    scorer: object
 
 
 def count_tokens(passage):
@@ -63,7 +68,7 @@ def scorer():
 @pytest.fixture
 def batcher(scorer):
     """A batcher whose first pass, with one job, is under way."""
-    batcher = Batcher(scorer, pass_s=1e9)
+    batcher = Batcher(lambda: Loaded(scorer), pass_s=1e9)
     batcher.submit(make_job("0"))
     scorer.wait_for_pass()
     yield batcher
@@ -127,7 +132,7 @@ def test_a_jobs_longest_passages_come_first_and_one_too_long_goes_alone(batcher,
 
 def test_a_pass_takes_as_long_as_it_should_by_the_speed_measured():
     scorer = Scorer(is_gated=False, tokens_at_once=1000)
-    batcher = Batcher(scorer, pass_s=0.1)
+    batcher = Batcher(lambda: Loaded(scorer), pass_s=0.1)
     batcher.speed.add(seconds=1.0, tokens=50, characters=150)
     assert batcher.speed.characters_per_s == 150
     scorer.score_encoded = lambda rows: scorer.calls.append(len(rows)) or [0.0] * len(rows)
@@ -306,8 +311,27 @@ def test_times_are_measured_from_submit_and_from_the_pass(batcher, scorer):
     assert math.isfinite(scored.queue_ms + scored.model_ms)
 
 
+def test_the_model_is_loaded_by_the_thread_that_scores():
+    scorer, threads = Scorer(is_gated=False), []
+
+    def load():
+        threads.append(threading.current_thread().name)
+        return Loaded(scorer)
+
+    Batcher(load, name="own").close()
+    assert threads == ["own"]
+
+
+def test_a_model_that_can_not_be_loaded_makes_no_batcher():
+    def load():
+        raise OSError("no such file")
+
+    with pytest.raises(OSError, match="no such file"):
+        Batcher(load)
+
+
 def test_closing_finishes_what_waits_and_takes_no_more(scorer):
-    batcher = Batcher(scorer)
+    batcher = Batcher(lambda: Loaded(scorer))
     futures = [batcher.submit(make_job(number)) for number in "123"]
     scorer.let_go(3)
     batcher.close()
@@ -317,7 +341,7 @@ def test_closing_finishes_what_waits_and_takes_no_more(scorer):
 
 
 def test_closing_an_idle_batcher_ends_its_thread(scorer):
-    batcher = Batcher(scorer, name="idle")
+    batcher = Batcher(lambda: Loaded(scorer), name="idle")
     batcher.close()
     assert "idle" not in {thread.name for thread in threading.enumerate()}
 
@@ -332,7 +356,7 @@ def test_a_future_can_not_be_cancelled_under_the_scoring_thread(batcher, scorer)
 def test_many_threads_get_their_own_scores():
     """Whatever is merged with what, no job gets another's numbers."""
     scorer = Scorer(is_gated=False, tokens_at_once=64)
-    batcher = Batcher(scorer)
+    batcher = Batcher(lambda: Loaded(scorer))
     wrong = []
 
     def send(thread):
