@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.installed
 
-.PHONY: run test test-fast test-clients test-differential lint format fuzz bench docs lock clean
+.PHONY: run test test-fast test-clients test-differential test-suites lint format fuzz bench docs lock clean
 
 run: $(READY)  ## a real engine, Redis, worker, gateway and Flower; the demo's searches before and after
 	@$(BIN)/python -m demo run
@@ -20,6 +20,9 @@ test-clients: $(READY)  ## the official clients, each in its own language, throu
 
 test-differential: $(READY)  ## the same requests to the cluster and through the gateway: are the answers the same?
 	$(BIN)/python -m pytest tests/differential
+
+test-suites: $(READY)  ## all of the engines' own YAML tests, directly and through the gateway (`make test` takes one in twenty)
+	WHOLE_SUITE=1 $(BIN)/python -m pytest -s tests/differential/test_yaml_suite.py
 
 lint: $(READY)  ## silent when good; `make format` repairs what can be repaired
 	@$(BIN)/ruff check --quiet .

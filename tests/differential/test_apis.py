@@ -4,20 +4,15 @@ from __future__ import annotations
 
 import json
 import re
-import shutil
-import subprocess
 import zipfile
 
 import pytest
 
-from demo import settings
 from tests.differential.normal import find_difference
+from tests.differential.spec import fetch_spec
 from tests.differential.wire import ask
 
 pytestmark = pytest.mark.system
-
-COPY = "org.apache.maven.plugins:maven-dependency-plugin:3.6.1:copy"
-FOLDER = settings.ROOT / "var" / "specs"
 
 # engine: the newest list there is on Maven Central for it or for its successor
 SPECS = {
@@ -47,13 +42,7 @@ TRIES = 3  # an answer may change between two looks: by then it has settled
 
 def read_paths(group, version):
     """The paths of all APIs, placeholders filled, whatever their methods are."""
-    jar = FOLDER / f"{group}-{version}.jar"
-    if not jar.exists():
-        if not shutil.which("mvn"):
-            pytest.skip("Maven is missing. On Debian or Ubuntu: sudo apt-get install maven")
-        artifact = f"-Dartifact={group}:rest-api-spec:{version}"
-        subprocess.run(["mvn", "-B", "-q", COPY, artifact, f"-DoutputDirectory={FOLDER / group}"], check=True)
-        (FOLDER / group / f"rest-api-spec-{version}.jar").rename(jar)
+    jar = fetch_spec(group, version)
     with zipfile.ZipFile(jar) as spec:
         apis = [
             api

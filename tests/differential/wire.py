@@ -94,7 +94,7 @@ class Peer:
 
     def __init__(self, url: str) -> None:
         self._host = urlsplit(url).netloc
-        self._connection = http.client.HTTPConnection(self._host, timeout=20)
+        self._connection = http.client.HTTPConnection(self._host, timeout=90)
 
     def exchange(self, request: Request) -> Answer:
         """Send the request and read its whole answer; `SILENCE` where the connection is closed instead."""
