@@ -46,7 +46,7 @@ _SOCKET_TIMEOUT_S = 2.0
 _POP_S = 1.0  # one BLPOP waits so long at most; below the socket's timeout
 _CANCELLED_GRACE_S = 1.0
 _SPLIT_S = 0.2  # windows that one worker would be busy with for longer are split among several
-_FAILURES = frozenset({Reason.TIMEOUT, Reason.BACKEND_ERROR})  # the rest is no fault of the model's workers
+_FAIR_S = 0.1  # who fails in less has shown nothing of the model's workers
 
 
 @dataclass(frozen=True)
@@ -90,7 +90,8 @@ class QueueScorer:
     def score(self, request: ScoreRequest) -> Scores:
         """See `Scorer.score`."""
         request.client.expect()
-        if request.deadline <= time.monotonic():
+        remaining_s = request.deadline - time.monotonic()
+        if remaining_s <= 0:
             raise ScoringFailed(Reason.TIMEOUT)
         breaker = self._breakers[request.model]
         if not breaker.admit():
@@ -98,7 +99,11 @@ class QueueScorer:
         try:
             scores = self._score_by_deadline(request)
         except ScoringFailed as failure:
-            breaker.fail() if failure.reason in _FAILURES else breaker.forget()
+            is_late = failure.reason == Reason.TIMEOUT and remaining_s > _FAIR_S
+            if is_late or failure.reason == Reason.BACKEND_ERROR:
+                breaker.fail()
+            else:
+                breaker.forget()
             raise
         except BaseException:
             breaker.forget()

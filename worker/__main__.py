@@ -7,6 +7,8 @@ import sys
 from collections.abc import Mapping, Sequence
 from functools import partial
 
+from redis import Redis, RedisError
+
 from worker.errors import ConfigError, WorkerError
 from worker.settings import ModelSettings, WorkerSettings, read_models, read_settings
 
@@ -41,7 +43,6 @@ def serve(settings: WorkerSettings, models: Mapping[str, ModelSettings]) -> None
     # here, since torch takes seconds that --help and a wrong option should not
     from celery import Celery
     from celery.worker import state
-    from redis import Redis
 
     from worker.app import consume, create_app
     from worker.batching import Batcher
@@ -82,10 +83,9 @@ def serve(settings: WorkerSettings, models: Mapping[str, ModelSettings]) -> None
         served,
         pass_limit_s=settings.pass_limit_s,
         silence_limit_s=settings.silence_limit_s,
-        is_in_touch=lambda: mark.is_renewed,
+        is_in_touch=lambda: state.should_stop is None and _answers(redis),
         is_busy=lambda: len(state.reserved_requests) >= settings.concurrency,
     )
-    watchdog.start()
     if settings.metrics_port:
         try:
             metrics.serve(settings.metrics_port, served)
@@ -102,9 +102,17 @@ def serve(settings: WorkerSettings, models: Mapping[str, ModelSettings]) -> None
         return app
 
     mark.prepare()
+    watchdog.start()
     consume(make_app, settings, mark)
     for served_model in served.values():
         served_model.batcher.close()
+
+
+def _answers(redis: Redis) -> bool:
+    try:
+        return bool(redis.ping())
+    except RedisError:
+        return False
 
 
 if __name__ == "__main__":

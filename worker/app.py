@@ -7,12 +7,14 @@ import os
 import socket
 import time
 from collections.abc import Callable
+from typing import Any
 
 from celery import Celery
 from celery.apps.worker import Worker
 from celery.bootsteps import StartStopStep
 from celery.platforms import EX_FAILURE
 from celery.worker import state
+from kombu.connection import Connection
 from kombu.utils.scheduling import round_robin_cycle
 
 from worker.contract import KEY_PREFIX, bulk_queue, online_queue
@@ -27,6 +29,15 @@ _RESTART_PAUSE_S = 1.0
 _BRPOP_S = 0.2  # after so long a look into the queues begins anew: there may be room for bulk then
 
 
+class QuickConnection(Connection):
+    """Tries again within two seconds; kombu's pauses grow to thirty, long after Redis is back."""
+
+    def ensure_connection(self, *args: Any, **options: Any) -> Any:
+        """See `kombu.Connection.ensure_connection`."""
+        pauses = {"interval_start": 0.5, "interval_step": 0.5, "interval_max": 2}
+        return super().ensure_connection(*args, **{**pauses, **options})  # type: ignore[no-untyped-call]
+
+
 def create_app(settings: WorkerSettings, has_room_for_bulk: Callable[[], bool]) -> Celery:
     """A Celery app without tasks; connects to nothing yet.
 
@@ -34,6 +45,7 @@ def create_app(settings: WorkerSettings, has_room_for_bulk: Callable[[], bool]) 
         has_room_for_bulk: asked before each look into the queues.
     """
     app = Celery("rerank", broker=str(settings.redis_url), set_as_current=False)
+    app.amqp.Connection = QuickConnection
     app.conf.update(
         accept_content=["json"],
         task_serializer="json",

@@ -229,7 +229,7 @@ class Batcher(Generic[L]):
         self.speed = Speed()
         self._waiting: list[_Waiting] = []
         self._pairs: dict[tuple[str, str], _Pair] = {}  # those that wait, to find equal ones
-        self._used: Counter[str] = Counter()  # policy → tokens, less what all have used
+        self._used: Counter[str] = Counter()  # policy → tokens computed for it while it had jobs waiting
         self._changed = threading.Condition()
         self._is_closed = False
         self.pass_started_s: float | None = None

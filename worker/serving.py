@@ -54,7 +54,6 @@ class ServingMark:
         self._models = models
         self._clock = clock
         self._suspects = suspects
-        self.is_renewed = False
         self._stopped = threading.Event()
 
     @property
@@ -89,14 +88,13 @@ class ServingMark:
             pipeline.execute()
 
     def _keep_renewing(self, stopped: threading.Event) -> None:
-        self.is_renewed = True
+        was_renewed = True
         while not stopped.is_set():
             is_renewed = self._renew(stopped)
-            if self.is_renewed and not is_renewed:
+            if was_renewed and not is_renewed:
                 logger.warning("mark.lost: Redis can't be reached")
-            self.is_renewed = is_renewed
+            was_renewed = is_renewed
             stopped.wait(_RENEWAL_S)
-        self.is_renewed = False
 
     def _renew(self, stopped: threading.Event) -> bool:
         try:

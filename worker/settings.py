@@ -80,7 +80,7 @@ class WorkerSettings(BaseSettings):
         120, ge=1, description="Seconds after which a forward pass is taken for hanging: the worker ends."
     )
     silence_limit_s: int = Field(
-        30,
+        60,
         ge=5,
         description="Seconds after which a worker ends that looks for no jobs while Redis can be reached.",
     )

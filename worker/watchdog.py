@@ -22,7 +22,7 @@ class Watchdog:
     Args:
         pass_limit_s: the longest that a forward pass may take.
         silence_limit_s: the longest that a consumer with free hands may go without looking for jobs.
-        is_in_touch: does Redis answer, and is the consumer meant to run?
+        is_in_touch: does Redis answer, and is the consumer meant to look for jobs?
         is_busy: has the consumer all the jobs that it may take?
     """
 

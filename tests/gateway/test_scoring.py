@@ -310,6 +310,11 @@ def test_scoring_that_fails_again_and_again_is_not_tried_for_a_while(scorer, red
             assert score(scorer).logits == (1.0, 3.0, 2.0)
 
 
+def test_searches_that_had_no_time_left_say_nothing_of_the_workers(scorer, redis_server):
+    with stub_worker(redis_server.url, lambda job: None):
+        assert {fail(scorer, 0.05)[0] for _ in range(7)} == {Reason.TIMEOUT}
+
+
 def test_a_search_through_the_running_gateway_is_rescored_over_the_queue(redis_server, cluster, config):
     cluster.script = lambda received: answer(search_answer("a", "bbb", "cc"))
     with stub_worker(redis_server.url, length_of_each):

@@ -7,7 +7,10 @@ from contextlib import closing
 
 import pytest
 
+from gateway.score_queue import QueueScorer
+from gateway.scoring import ScoreRequest
 from tests.conftest import find_free_port
+from tests.worker.conftest import Sender
 from tests.worker.stalling_proxy import StallingProxy
 from worker.contract import (
     CACHED_QUERIES_KEY,
@@ -107,6 +110,17 @@ def test_a_worker_stays_while_redis_hangs(start, sender, redis_server):
     assert worker.process.poll() is None
 
 
+def test_a_worker_is_back_soon_after_a_long_absence_of_redis(start, sender, redis_server, wait_until):
+    """By itself Celery pauses the longer the longer Redis is away."""
+    worker = start()
+    redis_server.kill()
+    time.sleep(15)
+    redis_server.start()
+    wait_until(sender.is_served, timeout_s=5)
+    assert sender.score("back", "text").scores == (4,)
+    assert worker.process.poll() is None
+
+
 def test_a_search_overtakes_bulk_that_came_first(start, sender):
     start()
     for number in range(20):
@@ -172,6 +186,20 @@ def test_a_worker_that_is_told_to_end_takes_its_mark_away_at_once(start, sender,
     worker = start()
     worker.end(signal.SIGTERM)
     assert not sender.is_served()
+
+
+def test_one_rule_on_keys_is_all_that_a_redis_user_needs(start, sender, redis_server):
+    """The rule of docs/workers.md."""
+    rule = ["on", ">secret", "~rerank:*", "&*", "+@all", "-@admin", "-@dangerous", "+info"]
+    sender.redis.execute_command("ACL", "SETUSER", "rerank", *rule)
+    url = redis_server.url.replace("redis://", "redis://rerank:secret@")
+    start("--redis-url", url)
+    with closing(Sender(url)) as restricted:
+        assert restricted.score("j", "text").scores == (4,)
+    scorer = QueueScorer(url, max_waiting=2)
+    request = ScoreRequest("tiny", "q", ("text", "texts"), time.monotonic() + 10)
+    assert [scorer.score(request).n_cached for _ in range(3)] == [0, 2, 2]
+    scorer.close()
 
 
 def test_prometheus_is_told_what_was_done(start, sender):
