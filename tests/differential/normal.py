@@ -50,7 +50,7 @@ DIFFERS_BY_NATURE = MappingProxyType(
 _OF_THE_MOMENT = re.compile(
     rb"\d+(?:\.\d+)?(?:E-?\d+)?(?:[kmgt]?b|ms|micros|nanos|[smhd%])?\b|(?<=\s)-(?=\s)"
 )
-_EXPLANATION = re.compile(r'"_explanation"\s*:\s*')
+_TOLD_OF_SCORING = re.compile(r'"(?:_explanation|profile)"\s*:\s*(?=\{)')
 _BLANKS = re.compile(rb"[ \t]+")
 _SCORE = re.compile(rb'(?<="_score":)[ ]?[\d.eE+-]+|(?<="max_score":)[ ]?[\d.eE+-]+')
 _PRETTY_SCORE = re.compile(rb'(?<="_score" : )[\d.eE+-]+|(?<="max_score" : )[\d.eE+-]+')
@@ -117,9 +117,9 @@ def _normalise(
         # and several indices' aggregations in the order in which their shards answered
         with suppress(ValueError):
             body = json.dumps(json.loads(body), sort_keys=True).encode()
-    body = _take_out(body, own_names)
     if is_rescored:
-        body = _without_explanations(_PRETTY_SCORE.sub(b"", _SCORE.sub(b"", body)))
+        body = _without_values(_PRETTY_SCORE.sub(b"", _SCORE.sub(b"", body)))
+    body = _take_out(body, own_names)
     if request.has_numbers_of_the_moment:
         body = _BLANKS.sub(b" ", _OF_THE_MOMENT.sub(b"0", body))
     headers = _comparable_headers(request, answer, own_names)
@@ -152,9 +152,10 @@ def _take_out(text: bytes, own_names: Mapping[str, str]) -> bytes:
     return text
 
 
-def _without_explanations(body: bytes) -> bytes:
+def _without_values(body: bytes) -> bytes:
+    """Without explanations, which are the model's, and the profile, which is of the window's search."""
     text = body.decode("utf-8", "surrogateescape")
-    while found := _EXPLANATION.search(text):
+    while found := _TOLD_OF_SCORING.search(text):
         _, end = JSONDecoder().raw_decode(text, found.end())
-        text = f"{text[: found.start()]}<explanation>{text[end:]}"
+        text = f"{text[: found.start()]}<told>{text[end:]}"
     return text.encode("utf-8", "surrogateescape")
