@@ -24,7 +24,7 @@ from gateway.errors import ClientGone
 from gateway.scoring import ScoreRequest, Scores, ScoringFailed
 from search_plugin import Reason
 from worker.contract import (
-    KEY_PREFIX,
+    BROKER_OPTIONS,
     SCORE_TASK,
     CachedScores,
     ContractError,
@@ -215,7 +215,7 @@ class QueueScorer:
         if speed and not look.load.admits(job.policy, job.cost, speed * remaining_s):
             raise ScoringFailed(Reason.OVERLOAD)
         parts = _split(job, look.model)
-        members = {Entry(p.id, p.part, p.cost, p.policy).to_member(): p.deadline for p in parts}
+        members = {Entry.of(part).to_member(): part.deadline for part in parts}
         self._redis.zadd(load_key(job.model), members)
         for part in parts:
             self._send(part)
@@ -287,9 +287,8 @@ def _make_celery(redis_url: str, timeouts: dict[str, float], connections: int) -
         broker_connection_timeout=_CONNECT_TIMEOUT_S,
         # max_retries: kombu's own loop around a first connection, which else goes on for long
         broker_transport_options={
+            **BROKER_OPTIONS,
             **timeouts,
-            "global_keyprefix": KEY_PREFIX,
-            "priority_steps": [0],
             "max_retries": 1,
             "interval_start": 0,
             "retry_on_timeout": False,

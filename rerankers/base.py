@@ -190,7 +190,7 @@ class AbsReranker(ABC):
             BadPairs: an element is not two texts; the message says which one.
         """
         pairs, _ = read_pairs(sentence_pairs)
-        return self.encode_pairs([self._instruct(pair) for pair in pairs], self._defaults)
+        return self._encode(pairs, self._defaults)
 
     def score_encoded(self, rows: Sequence[Row]) -> list[float]:
         """The second half: P rows, of any calls of `encode`, to P scores in order; they may be no numbers.
@@ -200,10 +200,10 @@ class AbsReranker(ABC):
         """
         if not rows:
             return []
-        scores = self._score_rows(rows, self._defaults).double()
-        if len(scores) > 1:
-            raise BadArgument(f"cutoff_layers: expected one layer, found {len(scores)}")
-        return list((scores.sigmoid() if self._defaults.normalize else scores)[0].tolist())
+        by_layer = self._tell(self._score_rows(rows, self._defaults), self._defaults)
+        if len(by_layer) > 1:
+            raise BadArgument(f"cutoff_layers: expected one layer, found {len(by_layer)}")
+        return list(by_layer[0])
 
     @property
     def max_length(self) -> int:
@@ -220,11 +220,19 @@ class AbsReranker(ABC):
         if not pairs:
             return [[]]
         distinct = list(dict.fromkeys(pairs))
-        rows = self.encode_pairs([self._instruct(pair) for pair in distinct], options)
+        rows = self._encode(distinct, options)
         place = {pair: i for i, pair in enumerate(distinct)}
-        scores = self._score_rows(rows, options)[:, [place[pair] for pair in pairs]].double()  # (K, P)
+        scores = self._score_rows(rows, options)[:, [place[pair] for pair in pairs]]  # (K, P)
         _refuse_no_number(scores, pairs)
-        return list((scores.sigmoid() if options.normalize else scores).tolist())
+        return self._tell(scores, options)
+
+    def _encode(self, pairs: Sequence[Pair], options: ScoreOptions) -> list[Row]:
+        return self.encode_pairs([self._instruct(pair) for pair in pairs], options)
+
+    def _tell(self, scores: torch.Tensor, options: ScoreOptions) -> list[list[float]]:
+        """Logits (K, P) as K lists of what the caller wants to have: logits or probabilities."""
+        told = scores.double()
+        return list((told.sigmoid() if options.normalize else told).tolist())
 
     def _instruct(self, pair: Pair) -> Pair:
         for_query, for_passage = self._instructions

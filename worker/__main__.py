@@ -51,8 +51,8 @@ def serve(settings: WorkerSettings, models: Mapping[str, ModelSettings]) -> None
     from worker.journal import Journal, KnownSuspects
     from worker.metrics import WorkerMetrics
     from worker.outbox import Outbox
-    from worker.resident import load_model
-    from worker.serving import ServedModel, ServingMark
+    from worker.resident import ResidentModel, load_model
+    from worker.serving import ServingMark
     from worker.tasks import add_score_task, watch_cancelled
     from worker.watchdog import Watchdog
 
@@ -61,9 +61,9 @@ def serve(settings: WorkerSettings, models: Mapping[str, ModelSettings]) -> None
     )
     worker_id = make_worker_id()
     clock, suspects, metrics = RedisClock(), KnownSuspects(redis), WorkerMetrics()
-    served: dict[str, ServedModel] = {}
+    served: dict[str, Batcher[ResidentModel]] = {}
     for alias, model in models.items():
-        batcher = Batcher(
+        served[alias] = batcher = Batcher(
             partial(load_model, alias, model),
             pass_s=settings.pass_ms / 1000,
             clock=clock.now,
@@ -72,9 +72,7 @@ def serve(settings: WorkerSettings, models: Mapping[str, ModelSettings]) -> None
             name=f"scoring-{alias}",
         )
         batcher.measure()
-        resident = batcher.loaded
-        served[alias] = ServedModel(batcher, resident.version, resident.max_characters)
-        logger.info("model.loaded model=%s version=%s", alias, resident.version)
+        logger.info("model.loaded model=%s version=%s", alias, batcher.loaded.version)
 
     mark = ServingMark(redis, worker_id, served, clock, suspects)
     outbox = Outbox(redis, clock, cache_ttl_s=settings.cache_ttl_s, cache_queries=settings.cache_queries)
@@ -94,7 +92,7 @@ def serve(settings: WorkerSettings, models: Mapping[str, ModelSettings]) -> None
 
     def has_room_for_bulk() -> bool:
         watchdog.consumer_looks()
-        return all(model.batcher.has_room_for_bulk() for model in served.values())
+        return all(batcher.has_room_for_bulk() for batcher in served.values())
 
     def make_app() -> Celery:
         app = create_app(settings, has_room_for_bulk)
@@ -104,8 +102,8 @@ def serve(settings: WorkerSettings, models: Mapping[str, ModelSettings]) -> None
     mark.prepare()
     watchdog.start()
     consume(make_app, settings, mark)
-    for served_model in served.values():
-        served_model.batcher.close()
+    for batcher in served.values():
+        batcher.close()
 
 
 def _answers(redis: Redis) -> bool:

@@ -17,7 +17,7 @@ from celery.worker import state
 from kombu.connection import Connection
 from kombu.utils.scheduling import round_robin_cycle
 
-from worker.contract import KEY_PREFIX, bulk_queue, online_queue
+from worker.contract import BROKER_OPTIONS, bulk_queue, online_queue
 from worker.serving import ServingMark
 from worker.settings import WorkerSettings
 
@@ -57,12 +57,11 @@ def create_app(settings: WorkerSettings, has_room_for_bulk: Callable[[], bool]) 
         task_reject_on_worker_lost=True,
         worker_prefetch_multiplier=1,
         broker_transport_options={
+            **BROKER_OPTIONS,
             "visibility_timeout": settings.visibility_timeout_s,
             "unacked_restore_interval": min(_SWEEP_INTERVAL_S, settings.visibility_timeout_s),
             "unacked_restore_throttle": 1,
             "socket_keepalive": True,
-            "global_keyprefix": KEY_PREFIX,
-            "priority_steps": [0],
             "queue_order_strategy": order_queues(has_room_for_bulk),
             "brpop_timeout": _BRPOP_S,
         },

@@ -24,6 +24,6 @@ def is_gone(worker_id: str, own_id: str) -> bool:
         os.kill(int(pid), 0)
     except ProcessLookupError:
         return True
-    except PermissionError:
-        return False
+    except PermissionError:  # it lives, as somebody else's
+        pass
     return False

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, start_http_server
 from prometheus_client.core import GaugeMetricFamily, Metric
@@ -10,7 +10,7 @@ from prometheus_client.registry import Collector
 
 from worker.batching import PassDone, Scored
 from worker.contract import ScoreJob
-from worker.serving import ServedModel
+from worker.serving import ServedModels
 
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 _JOBS = (1, 2, 3, 4, 6, 8, 12, 16, 32, 64)
@@ -69,7 +69,7 @@ class WorkerMetrics:
         self._pass.labels(model, kind).observe(done.seconds)
         self._pass_jobs.labels(model, kind).observe(done.jobs)
 
-    def serve(self, port: int, models: Mapping[str, ServedModel]) -> None:
+    def serve(self, port: int, models: ServedModels) -> None:
         """Answer Prometheus on this port, on all addresses.
 
         Raises:
@@ -96,7 +96,7 @@ class PassMetrics:
 class _Moment(Collector):
     """What is so at the moment of the question."""
 
-    def __init__(self, models: Mapping[str, ServedModel]) -> None:
+    def __init__(self, models: ServedModels) -> None:
         self._models = models
 
     def collect(self) -> list[Metric]:
@@ -109,10 +109,10 @@ class _Moment(Collector):
         served = GaugeMetricFamily(
             "rerank_worker_model_info", "The models served, with their versions.", labels=["model", "version"]
         )
-        for alias, model in self._models.items():
-            waiting.add_metric([alias], len(model.batcher.job_ids()))
-            speed.add_metric([alias], model.batcher.speed.tokens_per_s)
-            served.add_metric([alias, model.version], 1)
+        for alias, batcher in self._models.items():
+            waiting.add_metric([alias], len(batcher.job_ids()))
+            speed.add_metric([alias], batcher.speed.tokens_per_s)
+            served.add_metric([alias, batcher.loaded.version], 1)
         return [waiting, speed, served]
 
 

@@ -5,7 +5,7 @@ The broker's address comes from ``CELERY_BROKER_URL``.
 
 from celery import Celery
 
-from worker.contract import KEY_PREFIX
+from worker.contract import BROKER_OPTIONS
 
 app = Celery("monitor", set_as_current=False)
-app.conf.broker_transport_options = {"global_keyprefix": KEY_PREFIX}
+app.conf.broker_transport_options = dict(BROKER_OPTIONS)

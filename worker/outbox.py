@@ -53,7 +53,7 @@ class Outbox:
     def forget(self, job: ScoreJob) -> None:
         """Take a job off those under way that nobody waits for."""
         with suppress(RedisError):
-            self._redis.zrem(load_key(job.model), _entry(job).to_member())
+            self._redis.zrem(load_key(job.model), Entry.of(job).to_member())
 
     def _send(self, reply: ScoreReply, deadline: float, job: ScoreJob | None = None) -> None:
         remaining_ms = max(0.0, deadline - self._clock.now()) * 1000
@@ -61,11 +61,12 @@ class Outbox:
         n_cached = None
         try:
             with self._redis.pipeline(transaction=False) as pipeline:
+                if job:
+                    pipeline.zrem(load_key(job.model), Entry.of(job).to_member())
+                    n_cached = self._keep(pipeline, job, reply)
+                # last: who has the reply may ask again at once, and finds the scores known
                 pipeline.rpush(reply_key(reply.id), reply.to_message())
                 pipeline.pexpire(reply_key(reply.id), life_ms)
-                if job:
-                    pipeline.zrem(load_key(job.model), _entry(job).to_member())
-                    n_cached = self._keep(pipeline, job, reply)
                 answers = pipeline.execute()
             if n_cached is not None and answers[n_cached] > self._cache_queries:
                 self._trim(answers[n_cached] - self._cache_queries)
@@ -94,7 +95,3 @@ class Outbox:
         oldest = [name for name, _ in popped]
         if oldest:
             self._redis.unlink(*oldest)
-
-
-def _entry(job: ScoreJob) -> Entry:
-    return Entry(job.id, job.part, job.cost, job.policy)

@@ -6,7 +6,6 @@ import logging
 import threading
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import Any
 
 from redis import Redis, RedisError
@@ -16,6 +15,7 @@ from worker.clock import RedisClock
 from worker.contract import MARK_LIFE_S, Serving, load_key, serving_key
 from worker.identity import is_gone
 from worker.journal import KnownSuspects, find_deaths
+from worker.resident import ResidentModel
 
 logger = logging.getLogger(__name__)
 
@@ -23,13 +23,8 @@ _RENEWAL_S = 1.5
 _DEAD_S = 2 * MARK_LIFE_S
 
 
-@dataclass(frozen=True)
-class ServedModel:
-    """A resident model as jobs see it."""
-
-    batcher: Batcher[Any]
-    version: str
-    max_characters: int
+ServedModels = Mapping[str, Batcher[ResidentModel]]
+"""By alias, the batchers of the models that jobs may name."""
 
 
 class ServingMark:
@@ -37,7 +32,7 @@ class ServingMark:
 
     Args:
         worker_id: unlike that of any other process.
-        models: by alias; read anew each time.
+        models: read anew each time.
         clock, suspects: renewed by Redis with each mark.
     """
 
@@ -45,7 +40,7 @@ class ServingMark:
         self,
         redis: Redis,
         worker_id: str,
-        models: Mapping[str, ServedModel],
+        models: ServedModels,
         clock: RedisClock,
         suspects: KnownSuspects,
     ) -> None:
@@ -55,11 +50,6 @@ class ServingMark:
         self._clock = clock
         self._suspects = suspects
         self._stopped = threading.Event()
-
-    @property
-    def worker_id(self) -> str:
-        """Unlike that of any other process."""
-        return self._worker_id
 
     @property
     def aliases(self) -> tuple[str, ...]:
@@ -113,8 +103,9 @@ class ServingMark:
     def _mark(self) -> None:
         now = self._clock.now()
         with self._redis.pipeline(transaction=False) as pipeline:
-            for alias, model in self._models.items():
-                told = Serving(model.version, now, model.batcher.speed.characters_per_s, model.max_characters)
+            for alias, batcher in self._models.items():
+                model = batcher.loaded
+                told = Serving(model.version, now, batcher.speed.characters_per_s, model.max_characters)
                 pipeline.hset(serving_key(alias), self._worker_id, told.to_field())
                 pipeline.pexpire(serving_key(alias), int(MARK_LIFE_S * 1000))
                 pipeline.zremrangebyscore(load_key(alias), "-inf", now)

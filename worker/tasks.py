@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from celery import Celery
 from redis import Redis, RedisError
@@ -20,7 +20,7 @@ from worker.contract import (
 )
 from worker.metrics import WorkerMetrics
 from worker.outbox import Outbox
-from worker.serving import ServedModel
+from worker.serving import ServedModels
 
 logger = logging.getLogger(__name__)
 
@@ -29,7 +29,7 @@ _CANCELLED_POLL_S = 0.05
 
 
 def add_score_task(
-    app: Celery, models: Mapping[str, ServedModel], redis: Redis, outbox: Outbox, metrics: WorkerMetrics
+    app: Celery, models: ServedModels, redis: Redis, outbox: Outbox, metrics: WorkerMetrics
 ) -> None:
     """Register the score task with the models to serve by alias.
 
@@ -73,12 +73,12 @@ def find_cancelled(redis: Redis, job_ids: Sequence[str]) -> frozenset[str]:
     return frozenset(job_id for job_id, mark in zip(job_ids, marks, strict=True) if mark is not None)
 
 
-def watch_cancelled(redis: Redis, models: Mapping[str, ServedModel]) -> None:
+def watch_cancelled(redis: Redis, models: ServedModels) -> None:
     """Drop jobs while they wait when their senders go away; in a daemon thread, beside the scoring ones."""
 
     def watch() -> None:
         while not pause.wait(_CANCELLED_POLL_S):
-            for batcher in [model.batcher for model in models.values()]:
+            for batcher in models.values():
                 if waiting := batcher.job_ids():
                     batcher.cancel(find_cancelled(redis, waiting))
 
@@ -86,19 +86,20 @@ def watch_cancelled(redis: Redis, models: Mapping[str, ServedModel]) -> None:
     threading.Thread(target=watch, name="cancelled", daemon=True).start()
 
 
-def _score(job: ScoreJob, models: Mapping[str, ServedModel], metrics: WorkerMetrics) -> ScoreReply:
-    served = models.get(job.model)
-    if served is None:
+def _score(job: ScoreJob, models: ServedModels, metrics: WorkerMetrics) -> ScoreReply:
+    batcher = models.get(job.model)
+    if batcher is None:
         metrics.count_job(job, "refused")
         return ScoreReply(id=job.id, part=job.part, error=f"model: {job.model} is not served here")
+    version = batcher.loaded.version
     try:
-        scored = served.batcher.submit(job).result()
+        scored = batcher.submit(job).result()
     except LateError:
         raise
     except ScoringError as error:
         metrics.count_job(job, "failed")
         logger.warning("score.failed id=%s model=%s: %s", job.id, job.model, error)
-        return ScoreReply(id=job.id, part=job.part, error=_shorten(error), model_version=served.version)
+        return ScoreReply(id=job.id, part=job.part, error=_shorten(error), model_version=version)
     metrics.count_job(job, "scored", scored)
     logger.info(
         "score.complete id=%s model=%s passages=%d queue_ms=%.1f model_ms=%.1f",
@@ -110,7 +111,7 @@ def _score(job: ScoreJob, models: Mapping[str, ServedModel], metrics: WorkerMetr
         scores=scored.scores,
         queue_ms=scored.queue_ms,
         model_ms=scored.model_ms,
-        model_version=served.version,
+        model_version=version,
     )
 
 

@@ -6,9 +6,9 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 
-from worker.serving import ServedModel
+from worker.serving import ServedModels
 
 logger = logging.getLogger(__name__)
 
@@ -28,7 +28,7 @@ class Watchdog:
 
     def __init__(
         self,
-        models: Mapping[str, ServedModel],
+        models: ServedModels,
         *,
         pass_limit_s: float,
         silence_limit_s: float,
@@ -61,8 +61,8 @@ class Watchdog:
     def find_trouble(self) -> str:
         """What is wrong; nothing if all is well."""
         now = time.monotonic()
-        for alias, model in self._models.items():
-            started_s = model.batcher.pass_started_s
+        for alias, batcher in self._models.items():
+            started_s = batcher.pass_started_s
             if started_s is not None and now - started_s > self._pass_limit_s:
                 return f"a forward pass of {alias} takes longer than {self._pass_limit_s:.0f} s"
         if self._is_busy() or not self._is_in_touch():

@@ -112,7 +112,7 @@ def _normalise(
     body = answer.body
     if answer.header("content-encoding") == "gzip" and body:
         body = gzip.decompress(body)
-    if (is_rescored and "_source" in str(request)) or _has_aggregations_of_several(request):
+    if (is_rescored and _filters_sources(request)) or _has_aggregations_of_several(request):
         # the engine prints what is left of a source in another order where `fields` are fetched beside it,
         # and several indices' aggregations in the order in which their shards answered
         with suppress(ValueError):
@@ -126,6 +126,10 @@ def _normalise(
     if is_reframed:
         headers = tuple((name, value) for name, value in headers if name.lower() != "content-length")
     return _Comparable(answer.status, answer.reason, headers, body)
+
+
+def _filters_sources(request: Request) -> bool:
+    return b"_source" in request.body or "_source" in request.target
 
 
 def _has_aggregations_of_several(request: Request) -> bool:

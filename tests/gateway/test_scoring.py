@@ -52,6 +52,10 @@ def fail(scorer: QueueScorer, deadline_s: float = 2.0, **more: object) -> tuple[
     return caught.value.reason, time.monotonic() - started
 
 
+def refuse(job: dict) -> ScoreReply:
+    return ScoreReply(id=job["id"], error="out of memory")
+
+
 def test_scores_come_back_in_the_order_of_the_passages(scorer, redis_server):
     with stub_worker(redis_server.url, length_of_each):
         assert score(scorer) == Scores((1.0, 3.0, 2.0), model_ms=3.0)
@@ -168,10 +172,6 @@ def test_served_models_are_those_with_a_mark(scorer, redis_server):
     with stub_worker(redis_server.url, length_of_each):
         assert scorer.find_served(["tiny", "other"]) == {"tiny"}
         assert scorer.find_served([]) == set()
-
-
-def refuse(job: dict) -> ScoreReply:
-    return ScoreReply(id=job["id"], error="out of memory")
 
 
 @pytest.fixture

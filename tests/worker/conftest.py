@@ -10,6 +10,7 @@ from celery import Celery
 from redis import Redis
 
 from worker.contract import (
+    BROKER_OPTIONS,
     KEY_PREFIX,
     SCORE_TASK,
     ScoreJob,
@@ -47,7 +48,7 @@ class Sender:
     def __init__(self, redis_url):
         self.redis = Redis.from_url(redis_url, socket_timeout=None)  # BLPOP has its own
         self.app = Celery("sender", broker=redis_url, set_as_current=False)
-        self.app.conf.broker_transport_options = {"global_keyprefix": KEY_PREFIX}
+        self.app.conf.broker_transport_options = dict(BROKER_OPTIONS)
 
     def send(self, message, queue=online_queue):
         """Queue a message, well-formed or not."""

@@ -13,6 +13,7 @@ from worker.contract.messages import (
     read_job_id,
 )
 from worker.contract.names import (
+    BROKER_OPTIONS,
     CACHED_QUERIES_KEY,
     KEY_PREFIX,
     RUNNING_KEY,
@@ -27,6 +28,7 @@ from worker.contract.names import (
 )
 
 __all__ = [
+    "BROKER_OPTIONS",
     "CACHED_QUERIES_KEY",
     "KEY_PREFIX",
     "MARK_LIFE_S",

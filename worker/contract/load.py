@@ -8,6 +8,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Self
 
+from worker.contract.messages import ScoreJob
+
 MARK_LIFE_S = 5.0
 """A worker that has told nothing for so long serves no more."""
 
@@ -80,6 +82,10 @@ class Entry:
     part: int
     cost: int
     policy: str
+
+    @classmethod
+    def of(cls, job: ScoreJob) -> Self:
+        return cls(job.id, job.part, job.cost, job.policy)
 
     def to_member(self) -> str:
         return f"{self.job_id}:{self.part}:{self.cost}:{self.policy}"

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 KEY_PREFIX = "rerank:"
-"""Celery puts it before its own keys too (``global_keyprefix``)."""
+
+BROKER_OPTIONS = {"global_keyprefix": KEY_PREFIX, "priority_steps": [0]}
+"""What all must tell Celery's transport to find the same queues: the prefix, and one list a queue."""
 
 SCORE_TASK = "rerank.score"
 
@@ -11,7 +13,7 @@ CACHED_QUERIES_KEY = "rerank:cached-queries"
 """The sorted set of the keys with cached scores, by when they were last written (Redis's epoch seconds)."""
 
 RUNNING_KEY = "rerank:running"
-"""The hash of what each worker is computing right now: worker id → digests of its pairs."""
+"""The hash of what each worker is computing right now: worker id/model → digests of its pairs."""
 
 SUSPECTS_KEY = "rerank:suspects"
 """The hash of the pairs whose workers died over them: digest → how often."""
