@@ -9,7 +9,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from threading import BoundedSemaphore
 from typing import Any, cast
 
@@ -62,6 +62,15 @@ class _Look:
     model: ServingModel
     load: Load
     known: dict[str, float]
+
+
+@dataclass
+class _Fresh:
+    """What workers answered: scores by passage, the slowest one's time, and of which versions they are."""
+
+    scores: dict[str, float] = field(default_factory=dict)
+    model_ms: float = 0.0
+    versions: set[str] = field(default_factory=set)
 
 
 class QueueScorer:
@@ -159,24 +168,30 @@ class QueueScorer:
             look = self._look(request)
             passages = [_cut(passage, look.model) for passage in request.passages]
             missing = [passage for passage in dict.fromkeys(passages) if passage not in look.known]
-            known, model_ms = look.known, 0.0
-            if missing:
-                fresh, model_ms = self._ask_workers(request, look, missing, job_id)
-                known = known | fresh
-            n_cached = sum(passage in look.known for passage in passages)
-            return Scores(tuple(known[passage] for passage in passages), model_ms, n_cached)
+            if not missing:
+                return Scores(tuple(look.known[passage] for passage in passages), n_cached=len(passages))
+            known = look.known
+            fresh = self._ask_workers(request, look, missing, job_id)
+            if len(fresh.versions | ({look.model.version} if known else set())) > 1:
+                # versions are being exchanged, and scores of two make no order: all anew by one worker
+                known = {}
+                everything = list(dict.fromkeys(passages))
+                fresh = self._ask_workers(request, look, everything, job_id + "-again", may_split=False)
+            scores = known | fresh.scores
+            n_cached = sum(passage in known for passage in passages)
+            return Scores(tuple(scores[passage] for passage in passages), fresh.model_ms, n_cached)
         except (RedisError, OperationalError, ContractError) as error:
             raise ScoringFailed(Reason.BACKEND_ERROR) from error
 
     def _look(self, request: ScoreRequest) -> _Look:
         """All that is to be known before a job is sent, in one round trip.
 
-        Cached scores are asked for by the model's version at the last look, and are of no use where there is
-        another one now.
+        Cached scores are asked for by the model's version at the last look; where there is another one now,
+        one more look.
         """
         alias = request.model
         seen = self._seen.get(alias)
-        passages: Sequence[str] = ()
+        passages: list[str] = []
         with self._redis.pipeline(transaction=False) as pipeline:
             pipeline.time()
             pipeline.hgetall(serving_key(alias))
@@ -192,16 +207,21 @@ class QueueScorer:
             self._seen.pop(alias, None)
             raise ScoringFailed(Reason.NO_WORKER)
         self._seen[alias] = model
-        known = {}
-        if seen and (seen.version, seen.max_characters) == (model.version, model.max_characters):
-            values = zip(passages, found[0], strict=True)
-            known = {passage: read_score(value) for passage, value in values if value is not None}
+        if not seen or (seen.version, seen.max_characters) != (model.version, model.max_characters):
+            return self._look(request)
+        values = zip(passages, found[0], strict=True)
+        known = {passage: read_score(value) for passage, value in values if value is not None}
         return _Look(now, model, Load.from_entries(entries, now), known)
 
     def _ask_workers(
-        self, request: ScoreRequest, look: _Look, passages: Sequence[str], job_id: str
-    ) -> tuple[dict[str, float], float]:
-        """The passages' scores, and the milliseconds that the slowest worker computed."""
+        self,
+        request: ScoreRequest,
+        look: _Look,
+        passages: Sequence[str],
+        job_id: str,
+        *,
+        may_split: bool = True,
+    ) -> _Fresh:
         remaining_s = request.deadline - time.monotonic()
         job = ScoreJob(
             id=job_id,
@@ -214,20 +234,20 @@ class QueueScorer:
         speed = look.model.speed
         if speed and not look.load.admits(job.policy, job.cost, speed * remaining_s):
             raise ScoringFailed(Reason.OVERLOAD)
-        parts = _split(job, look.model)
+        parts = _split(job, look.model) if may_split else [job]
         members = {Entry.of(part).to_member(): part.deadline for part in parts}
         self._redis.zadd(load_key(job.model), members)
         for part in parts:
             self._send(part)
-        scores: dict[str, float] = {}
-        model_ms = 0.0
+        fresh = _Fresh()
         for reply in self._wait(request, job_id, len(parts)):
             asked = parts[reply.part].passages if reply.part < len(parts) else ()
             if reply.scores is None or len(reply.scores) != len(asked):
                 raise ScoringFailed(Reason.BACKEND_ERROR)
-            scores |= zip(asked, reply.scores, strict=True)
-            model_ms = max(model_ms, reply.model_ms)
-        return scores, model_ms
+            fresh.scores |= zip(asked, reply.scores, strict=True)
+            fresh.model_ms = max(fresh.model_ms, reply.model_ms)
+            fresh.versions.add(reply.model_version)
+        return fresh
 
     def _send(self, job: ScoreJob) -> None:
         compresses = 0 < self._compress_above < job.cost

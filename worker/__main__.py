@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import Mapping, Sequence
-from functools import partial
+from collections.abc import Callable, Mapping, Sequence
+from functools import cache, partial
 
 from redis import Redis, RedisError
 
@@ -25,17 +25,20 @@ def main(argv: Sequence[str]) -> int:
     """
     try:
         settings = read_settings(argv)
-        models = read_models(settings)
+        read_models(settings)  # a mistake is told of before torch takes its seconds
         logging.basicConfig(level=settings.log_level, format="%(asctime)s %(levelname)s %(name)s %(message)s")
-        serve(settings, models)
+        serve(settings, partial(read_models, settings))
     except WorkerError as error:
         print(f"worker: {error}", file=sys.stderr)
         return 2
     return 0
 
 
-def serve(settings: WorkerSettings, models: Mapping[str, ModelSettings]) -> None:
+def serve(settings: WorkerSettings, read: Callable[[], Mapping[str, ModelSettings]]) -> None:
     """Load every model, then score jobs until a signal ends it.
+
+    Args:
+        read: tells which models are wanted, now and whenever they may have changed.
 
     Raises:
         ModelError: a model can't be loaded; no job was taken.
@@ -52,6 +55,7 @@ def serve(settings: WorkerSettings, models: Mapping[str, ModelSettings]) -> None
     from worker.metrics import WorkerMetrics
     from worker.outbox import Outbox
     from worker.resident import ResidentModel, load_model
+    from worker.residents import Residents
     from worker.serving import ServingMark
     from worker.tasks import add_score_task, watch_cancelled
     from worker.watchdog import Watchdog
@@ -61,22 +65,30 @@ def serve(settings: WorkerSettings, models: Mapping[str, ModelSettings]) -> None
     )
     worker_id = make_worker_id()
     clock, suspects, metrics = RedisClock(), KnownSuspects(redis), WorkerMetrics()
-    served: dict[str, Batcher[ResidentModel]] = {}
-    for alias, model in models.items():
-        served[alias] = batcher = Batcher(
+
+    @cache
+    def keep_journal(alias: str) -> Journal:
+        return Journal(redis, f"{worker_id}/{alias}")
+
+    def load(alias: str, model: ModelSettings) -> Batcher[ResidentModel]:
+        batcher = Batcher(
             partial(load_model, alias, model),
             pass_s=settings.pass_ms / 1000,
             clock=clock.now,
-            observers=[Journal(redis, f"{worker_id}/{alias}"), metrics.observer(alias)],
+            observers=[keep_journal(alias), metrics.observer(alias)],
             suspects=suspects,
             name=f"scoring-{alias}",
         )
         batcher.measure()
         logger.info("model.loaded model=%s version=%s", alias, batcher.loaded.version)
+        return batcher
 
+    served = Residents(load, read)
     mark = ServingMark(redis, worker_id, served, clock, suspects)
     outbox = Outbox(redis, clock, cache_ttl_s=settings.cache_ttl_s, cache_queries=settings.cache_queries)
     watch_cancelled(redis, served)
+    if settings.watch_s:
+        served.watch(settings.watch_s)
     watchdog = Watchdog(
         served,
         pass_limit_s=settings.pass_limit_s,
@@ -102,8 +114,7 @@ def serve(settings: WorkerSettings, models: Mapping[str, ModelSettings]) -> None
     mark.prepare()
     watchdog.start()
     consume(make_app, settings, mark)
-    for batcher in served.values():
-        batcher.close()
+    served.close()
 
 
 def _answers(redis: Redis) -> bool:

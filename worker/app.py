@@ -14,6 +14,7 @@ from celery.apps.worker import Worker
 from celery.bootsteps import StartStopStep
 from celery.platforms import EX_FAILURE
 from celery.worker import state
+from celery.worker.consumer import Consumer
 from kombu.connection import Connection
 from kombu.utils.scheduling import round_robin_cycle
 
@@ -26,6 +27,7 @@ logger = logging.getLogger(__name__)
 _BULK = bulk_queue("")
 _SWEEP_INTERVAL_S = 10
 _RESTART_PAUSE_S = 1.0
+_EVENTS_INTERVAL_S = 0.25
 _BRPOP_S = 0.2  # after so long a look into the queues begins anew: there may be room for bulk then
 
 
@@ -36,6 +38,18 @@ class QuickConnection(Connection):
         """See `kombu.Connection.ensure_connection`."""
         pauses = {"interval_start": 0.5, "interval_step": 0.5, "interval_max": 2}
         return super().ensure_connection(*args, **{**pauses, **options})  # type: ignore[no-untyped-call]
+
+
+class FrugalConsumer(Consumer):  # type: ignore[misc]
+    """Sends the events of many jobs at once; one by one they take as long as all else that Celery does."""
+
+    def on_send_event_buffered(self) -> None:
+        """See `Consumer`: would send at once."""
+
+    def register_with_event_loop(self, hub: Any) -> None:
+        """See `Consumer`; called for each new connection."""
+        super().register_with_event_loop(hub)
+        hub.call_repeatedly(_EVENTS_INTERVAL_S, self._flush_events)
 
 
 def create_app(settings: WorkerSettings, has_room_for_bulk: Callable[[], bool]) -> Celery:
@@ -70,6 +84,7 @@ def create_app(settings: WorkerSettings, has_room_for_bulk: Callable[[], bool]) 
         broker_connection_max_retries=None,  # for ever
         worker_cancel_long_running_tasks_on_connection_loss=False,  # threads can't be
         worker_send_task_events=True,  # for Flower
+        worker_consumer=FrugalConsumer,
         worker_hijack_root_logger=False,
         worker_redirect_stdouts=False,
     )

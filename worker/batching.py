@@ -58,8 +58,8 @@ class Scored:
     """One logit per passage of a job, in its order, and what they took."""
 
     scores: tuple[float, ...]
-    queue_ms: float  # from submit to the first forward pass
-    model_ms: float  # the forward passes that it had a share in
+    queue_ms: float  # from when it was encoded to the first forward pass
+    model_ms: float  # encoding, and the forward passes that it had a share in
 
 
 Clock = Callable[[], float]
@@ -124,7 +124,7 @@ class _Waiting:
     """A job whose scores are not all there yet."""
 
     job: ScoreJob
-    submitted_s: float
+    submitted_s: float = math.inf
     future: Future[Scored] = field(default_factory=Future)
     open: dict[str, _Pair] = field(default_factory=dict)  # passage → pair without a score, longest first
     scores: dict[str, float] = field(default_factory=dict)
@@ -248,8 +248,12 @@ class Batcher(Generic[L]):
         Raises:
             ClosedError: `close` was called.
         """
-        waiting = _Waiting(job, time.monotonic())
+        waiting = _Waiting(job)
         waiting.future.set_running_or_notify_cancel()  # nobody can cancel it under the scoring thread
+        if job.deadline <= self._clock():
+            waiting.fail(LateError("the deadline has passed"))
+            return waiting.future
+        started_s = time.monotonic()
         passages = list(dict.fromkeys(job.passages))
         try:
             rows = self._scorer.encode([(job.query_text, passage) for passage in passages])
@@ -262,6 +266,8 @@ class Batcher(Generic[L]):
             waiting.future.set_exception(ModelFailedError("workers died over a text of it"))
             return waiting.future
         longest_first = sorted(zip(passages, rows, strict=True), key=lambda pair: -len(pair[1]["input_ids"]))
+        waiting.submitted_s = time.monotonic()
+        waiting.model_s = waiting.submitted_s - started_s
         with self._changed:
             if self._is_closed:
                 raise ClosedError("the batcher is closed")

@@ -62,6 +62,12 @@ class WorkerSettings(BaseSettings):
         (),
         description="Aliases of the models to load, separated by commas; none means all declared ones.",
     )
+    watch_s: float = Field(
+        5,
+        ge=0,
+        description="Seconds between looks at the file and the models' folders: what has changed is loaded, "
+        "and exchanged while jobs run; 0: only at the start.",
+    )
     concurrency: int = Field(
         64, ge=1, le=1024, description="Jobs that may wait for their scores at once, one thread each."
     )

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from celery import Celery
 from redis import Redis, RedisError
 
-from worker.batching import CancelledJobError, LateError, ScoringError
+from worker.batching import CancelledJobError, ClosedError, LateError, ScoringError
 from worker.contract import (
     SCORE_TASK,
     ContractError,
@@ -87,13 +87,17 @@ def watch_cancelled(redis: Redis, models: ServedModels) -> None:
 
 
 def _score(job: ScoreJob, models: ServedModels, metrics: WorkerMetrics) -> ScoreReply:
-    batcher = models.get(job.model)
-    if batcher is None:
+    if job.model not in models:
         metrics.count_job(job, "refused")
         return ScoreReply(id=job.id, part=job.part, error=f"model: {job.model} is not served here")
+    batcher = models[job.model]
     version = batcher.loaded.version
     try:
         scored = batcher.submit(job).result()
+    except ClosedError:
+        if models[job.model] is batcher:
+            raise
+        return _score(job, models, metrics)  # it was exchanged just now
     except LateError:
         raise
     except ScoringError as error:

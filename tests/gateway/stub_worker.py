@@ -41,7 +41,9 @@ def stub_worker(
                 messages.append(json.loads(popped[1]))
                 job = read_job(messages[-1])
                 if reply := make_reply(job):
-                    client.rpush(reply_key(job["id"]), reply.to_message())
+                    version = reply.model_version or serving.get("version", "1")
+                    told = reply.model_copy(update={"model_version": version})
+                    client.rpush(reply_key(job["id"]), told.to_message())
 
     mark()
     thread = threading.Thread(target=work)

@@ -196,22 +196,39 @@ def keep(store: redis.Redis, scores: dict[str, float], *, query: str = "wine", v
     ],
 )
 def test_scores_that_are_known_are_not_asked_for(scorer, redis_server, store, kept, options, asked, logits):
+    keep(store, kept, **options)
     with stub_worker(redis_server.url, length_of_each) as messages:
-        score(scorer, passages=["x"])  # from now on the model's version is known
-        keep(store, kept, **options)
-        found = score(scorer)
+        found = score(scorer)  # the first one: the model's version is not known yet
     assert found.logits == logits
     assert found.n_cached == 3 - len(asked or ())
-    assert [read_job(message)["passages"] for message in messages[1:]] == ([asked] if asked else [])
+    assert [read_job(message)["passages"] for message in messages] == ([asked] if asked else [])
 
 
-def test_scores_of_a_version_that_is_no_more_served_are_not_used(scorer, redis_server, store):
+def test_known_scores_are_those_of_the_version_that_is_served_now(scorer, redis_server, store):
     with stub_worker(redis_server.url, length_of_each):
         score(scorer)
     keep(store, {"a": 9.0})
+    keep(store, {"bbb": 7.0}, version="2")
     store.delete(serving_key("tiny"))
     with stub_worker(redis_server.url, length_of_each, version="2"):
-        assert score(scorer).logits == (1.0, 3.0, 2.0)
+        assert score(scorer).logits == (1.0, 7.0, 2.0)
+
+
+@pytest.mark.parametrize(("workers", "kept"), [(1, {"a": 9.0}), (2, {"z": 9.0})], ids=["known ones", "parts"])
+def test_scores_of_two_versions_are_not_mixed(scorer, redis_server, store, workers, kept):
+    """While workers exchange a model one job goes to one worker."""
+    keep(store, kept)
+    passages = {"a": 1.0, "b" * 100: 100.0, "c" * 200: 200.0}
+    versions = iter(["2", "3", "3"])
+
+    def reply(job: dict) -> ScoreReply:
+        return length_of_each(job).model_copy(update={"model_version": next(versions)})
+
+    with stub_worker(redis_server.url, reply, workers=workers, speed=400.0) as messages:
+        found = score(scorer, passages=list(passages))
+    assert found == Scores(tuple(passages.values()), model_ms=3.0)
+    assert read_job(messages[-1])["passages"] == list(passages)
+    assert len(messages) == workers + 1
 
 
 def test_what_the_model_would_not_read_is_not_sent(scorer, redis_server):
@@ -281,8 +298,9 @@ def test_a_small_window_is_not_split(scorer, redis_server):
 
 def test_a_part_that_is_answered_twice_counts_once(scorer, redis_server, store):
     def answer_twice(job):
-        store.rpush(reply_key(job["id"]), length_of_each(job).to_message())
-        return length_of_each(job)
+        reply = length_of_each(job).model_copy(update={"model_version": "1"})
+        store.rpush(reply_key(job["id"]), reply.to_message())
+        return reply
 
     passages = ["p" * length for length in range(1, 31)]
     with stub_worker(redis_server.url, answer_twice, workers=2, speed=1000.0):
