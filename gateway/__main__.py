@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from shutil import rmtree
+from tempfile import mkdtemp
 
 from gateway.cluster import open_cluster
 from gateway.errors import ConfigurationError
 from gateway.settings import read_config, read_settings
 from gateway.tls import check_cert
-from gateway.wsgi import serve
 
 
 def main(argv: Sequence[str]) -> int:
@@ -24,8 +27,23 @@ def main(argv: Sequence[str]) -> int:
     except ConfigurationError as error:
         print(f"gateway: {error}", file=sys.stderr)
         return 2
-    serve(settings)
+    with shared_figures():
+        from gateway.wsgi import serve
+
+        serve(settings)
     return 0
+
+
+@contextmanager
+def shared_figures() -> Iterator[None]:
+    """A folder where processes share what Prometheus is told; its library must be imported inside."""
+    folder, owner = mkdtemp(prefix="rerank-gateway-"), os.getpid()
+    os.environ["PROMETHEUS_MULTIPROC_DIR"] = folder
+    try:
+        yield
+    finally:
+        if os.getpid() == owner:  # the processes that were forked meanwhile come here too
+            rmtree(folder, ignore_errors=True)
 
 
 if __name__ == "__main__":

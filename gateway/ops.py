@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from contextlib import suppress
 
-from flask import Blueprint
+from flask import Blueprint, Response
+from prometheus_client import CONTENT_TYPE_LATEST
 
 from gateway.cluster import Cluster
 from gateway.errors import GatewayError
+from gateway.metrics import tell_metrics
 from gateway.policies import PolicyFile
 from gateway.scoring import Scorer, ScoringFailed
 from gateway.wire import Answer, json_answer
@@ -26,6 +28,11 @@ def make_ops(cluster: Cluster, scorer: Scorer, policies: PolicyFile) -> Blueprin
         says why a newer ``rerank.toml`` is not in force.
         """
         return json_answer(200, read_health(cluster, scorer, policies))
+
+    @ops.get("/metrics")
+    def metrics() -> Response:
+        """The figures of all processes, for Prometheus."""
+        return Response(tell_metrics(), content_type=CONTENT_TYPE_LATEST)
 
     return ops
 

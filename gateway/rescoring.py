@@ -63,7 +63,10 @@ class Rescorer:
             # each measures for itself: their times overlap
             plans, first_stages = zip(*work, strict=True)
             stories = [Story(story.arrived, client=story.client) for _ in work]
-            return list(pool.map(self._rescore_one, plans, first_stages, stories))
+            pages = list(pool.map(self._rescore_one, plans, first_stages, stories))
+        story.n_cached += sum(one.n_cached for one in stories)
+        story.n_scored += sum(one.n_scored for one in stories)
+        return pages
 
     def restore(self, plan: Plan, first_stage: FirstStage, outcome: Outcome, story: Story) -> Page:
         """The page as it would have been without us, for the reason given."""
@@ -125,6 +128,7 @@ class Rescorer:
             scores = self.scorer.score(request)
         story.split_queue(scores.model_ms)
         story.n_cached += scores.n_cached
+        story.n_scored += len(scores.logits) - scores.n_cached
         with story.measure("merge"):
             return place_hits(plan, first_stage, combine_scores(plan, passages, scores.logits))
 

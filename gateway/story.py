@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from werkzeug.datastructures import Headers
 
 from gateway.hangup import ANYBODY, Client
+from gateway.metrics import count_request
 from gateway.scoring import ScoringFailed
 from gateway.wire import Answer
 from search_plugin import Plan, Reason, Skip
@@ -44,12 +45,17 @@ def reason_of(outcome: Outcome) -> Reason | None:
 
 @dataclass
 class Story:
-    """What is known of one request so far, for the headers that tell it."""
+    """What is known of one request so far, for the headers and the figures that tell it.
+
+    Attributes:
+        n_cached, n_scored: pairs whose scores were known, and those that workers scored.
+    """
 
     arrived: float = field(default_factory=time.monotonic)
     plans: list[Plan] = field(default_factory=list)
     stage_ms: dict[str, float] = field(default_factory=dict)
     n_cached: int = 0
+    n_scored: int = 0
     client: Client = ANYBODY
 
     @contextmanager
@@ -70,11 +76,13 @@ class Story:
         return (time.monotonic() - self.arrived) * 1000
 
     def tell(self, answer: Answer, *outcomes: Outcome) -> Answer:
-        """Put the headers on the answer, which comes back; of several searches each one's reason once."""
+        """Count, and put the headers on the answer, which comes back; each reason once."""
+        told = [(status_of(outcome), reason_of(outcome) or "") for outcome in outcomes]
+        count_request(told, self.stage_ms, n_cached=self.n_cached, n_scored=self.n_scored)
         headers = answer.headers
-        found = {status_of(outcome) for outcome in outcomes}
+        found = {status for status, _ in told}
         headers["X-Rerank-Status"] = next(status for status in _STATUSES.values() if status in found)
-        _join(headers, "X-Rerank-Reason", [reason.value for o in outcomes if (reason := reason_of(o))])
+        _join(headers, "X-Rerank-Reason", [reason for _, reason in told if reason])
         _join(headers, "X-Rerank-Model", [plan.policy.model for plan in self.plans])
         _join(headers, "X-Rerank-Window", [str(plan.policy.window) for plan in self.plans])
         stages = (f"{stage};dur={spent_ms:.1f}" for stage, spent_ms in self.stage_ms.items())
