@@ -31,8 +31,9 @@ class Footprint(NamedTuple):
         return any(now > then + slack for now, then, slack in zip(self, before, SLACK, strict=True))
 
 
-SLACK = Footprint(memory_mb=80, files=16, threads=16)
-"""What pools may still grow by: some faults keep more threads and connections busy than the warm-up."""
+SLACK = Footprint(memory_mb=80, files=40, threads=16)
+"""What may come on top: the gateway's pools are full only when Redis hangs under load, and kombu keeps one
+connection for each loss of Redis that finds a worker with jobs in hand."""
 
 
 def find_left_over(redis):
