@@ -40,6 +40,11 @@ class Process:
         if number in (signal.SIGKILL, signal.SIGTERM):
             self._process.wait(timeout=60)
 
+    @property
+    def pid(self):
+        """Of the one that was started last."""
+        return self._process.pid
+
     def is_running(self):
         return self._process is not None and self._process.poll() is None
 
@@ -98,6 +103,7 @@ class Engine:
 
     name: str
     url: str
+    process: Process
 
 
 @contextmanager
@@ -115,7 +121,7 @@ def running_engine(name, folder):
     with running(command, environment, folder / "node.log") as process:
         url = f"http://127.0.0.1:{port}"
         wait_until(answers(f"{url}/_cluster/health", process), timeout_s=300)
-        yield Engine(name, url)
+        yield Engine(name, url, process)
 
 
 @contextmanager

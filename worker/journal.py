@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from hashlib import blake2b
 from typing import Any
 
@@ -85,13 +85,13 @@ class Journal:
                 logger.debug("journal.lost: %s", error)
 
 
-def find_deaths(redis: Redis, living: Collection[str]) -> None:
+def find_deaths(redis: Redis, is_dead: Callable[[str], bool]) -> None:
     """Look for entries of workers that live no more, and make what they were computing suspect.
 
     Whoever finds such an entry first takes it out and counts.
 
     Args:
-        living: worker ids.
+        is_dead: asked for the worker id of each entry.
 
     Raises:
         RedisError: it can't be asked.
@@ -99,7 +99,7 @@ def find_deaths(redis: Redis, living: Collection[str]) -> None:
     entries: dict[Any, Any] = redis.hgetall(RUNNING_KEY)
     for entry, digests in entries.items():
         worker_id = entry.decode().rpartition("/")[0]
-        if worker_id in living or not redis.hdel(RUNNING_KEY, entry):
+        if not is_dead(worker_id) or not redis.hdel(RUNNING_KEY, entry):
             continue
         logger.warning("worker.died id=%s pairs=%d", worker_id, len(digests) // _DIGEST_BYTES)
         with redis.pipeline(transaction=False) as pipeline:

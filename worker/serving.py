@@ -50,6 +50,7 @@ class ServingMark:
         self._clock = clock
         self._suspects = suspects
         self._stopped = threading.Event()
+        self._missed: dict[str, float] = {}  # worker without a mark → since when, by Redis's clock
 
     @property
     def aliases(self) -> tuple[str, ...]:
@@ -97,8 +98,15 @@ class ServingMark:
         return True
 
     def _look_around(self) -> None:
-        find_deaths(self._redis, self._find_living())
+        marked = self._find_marked()
+        self._missed = {name: since for name, since in self._missed.items() if name not in marked}
+        find_deaths(self._redis, lambda name: name not in marked and self._is_dead(name))
         self._suspects.renew()
+
+    def _is_dead(self, name: str) -> bool:
+        """Of one without a mark; it may also be starting, or Redis was away and has forgotten it."""
+        now = self._clock.now()
+        return is_gone(name, self._worker_id) or self._missed.setdefault(name, now) < now - _DEAD_S
 
     def _mark(self) -> None:
         now = self._clock.now()
@@ -111,19 +119,20 @@ class ServingMark:
                 pipeline.zremrangebyscore(load_key(alias), "-inf", now)
             pipeline.execute()
 
-    def _find_living(self) -> set[str]:
-        """The workers that serve one of our models; what the dead left is taken out."""
-        long_ago = self._clock.now() - _DEAD_S
-        living = {self._worker_id}
+    def _find_marked(self) -> set[str]:
+        """The workers that serve one of our models; the marks of the dead are taken out."""
+        now = self._clock.now()
+        marked = {self._worker_id}
         for alias in self._models:
             told: dict[Any, Any] = self._redis.hgetall(serving_key(alias))
             renewed = {name: Serving.from_field(field).renewed for name, field in told.items()}
             dead = [
                 name
                 for name, moment in renewed.items()
-                if moment < long_ago or is_gone(name.decode(), self._worker_id)
+                if moment < now - _DEAD_S or is_gone(name.decode(), self._worker_id)
             ]
             if dead:
                 self._redis.hdel(serving_key(alias), *dead)
-            living |= {name.decode() for name in renewed if name not in dead}
-        return living
+            fresh = {name for name, moment in renewed.items() if moment > now - MARK_LIFE_S}
+            marked |= {name.decode() for name in fresh.difference(dead)}
+        return marked

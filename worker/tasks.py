@@ -60,7 +60,7 @@ def add_score_task(
         else:
             outbox.answer(job, reply)
 
-    app.task(score, name=SCORE_TASK)
+    app.task(score, name=SCORE_TASK, shared=False)  # else every later app of the process would have it
 
 
 def find_cancelled(redis: Redis, job_ids: Sequence[str]) -> frozenset[str]:

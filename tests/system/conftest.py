@@ -47,7 +47,8 @@ def new_query():
 
 def pytest_generate_tests(metafunc):
     if "node" in metafunc.fixturenames:
-        metafunc.parametrize("node", ENGINES, indirect=True, scope="session")
+        engines = getattr(metafunc.module, "ONLY_ON", ENGINES)
+        metafunc.parametrize("node", engines, indirect=True, scope="session")
 
 
 @pytest.fixture(scope="session")

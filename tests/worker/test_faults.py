@@ -1,17 +1,22 @@
 """What happens to jobs when a worker dies, hangs or consumes no more, and what it leaves behind."""
 
+import os
 import signal
+import socket
+import subprocess
 import time
 import urllib.request
 from contextlib import closing
 
 import pytest
+from redis import Redis
 
 from gateway.score_queue import QueueScorer
 from gateway.scoring import ScoreRequest
 from tests.conftest import find_free_port
 from tests.worker.conftest import Sender
 from tests.worker.stalling_proxy import StallingProxy
+from worker.clock import RedisClock
 from worker.contract import (
     CACHED_QUERIES_KEY,
     RUNNING_KEY,
@@ -25,6 +30,8 @@ from worker.contract import (
     read_score,
     serving_key,
 )
+from worker.journal import KnownSuspects
+from worker.serving import ServingMark
 from worker.watchdog import EXIT_CODE
 
 pytestmark = pytest.mark.system
@@ -82,6 +89,36 @@ def test_a_text_that_kills_workers_ends_two_of_them_and_is_then_refused(start, s
     assert third.process.poll() is None
     assert 0 < sender.redis.ttl(SUSPECTS_KEY) <= 3600
     wait_until(lambda: not sender.redis.exists(RUNNING_KEY))
+
+
+@pytest.fixture
+def living():
+    """A process of this host."""
+    process = subprocess.Popen(["sleep", "60"])
+    yield process
+    process.kill()
+    process.wait()
+
+
+def test_only_the_dead_are_found(redis_server, living):
+    """Not who has no mark because it is starting, or because Redis was away: that goes by for ten seconds."""
+    gone = subprocess.Popen(["true"])
+    gone.wait()
+    host = socket.gethostname()
+    ids = {"living": f"{host}:{living.pid}:1", "gone": f"{host}:{gone.pid}:1", "elsewhere": "other-host:1:1"}
+    clock, digest = RedisClock(), b"twelve bytes"
+    with closing(Redis.from_url(redis_server.url)) as redis:
+        redis.hset(RUNNING_KEY, mapping={f"{id}/tiny": digest for id in ids.values()})
+        mark = ServingMark(redis, f"{host}:{os.getpid()}:1", {}, clock, KnownSuspects(redis))
+        mark.prepare()
+        left = {ids["living"], ids["elsewhere"]}
+        assert {entry.decode().removesuffix("/tiny") for entry in redis.hkeys(RUNNING_KEY)} == left
+        assert redis.hgetall(SUSPECTS_KEY) == {digest: b"1"}
+        clock.look = lambda redis: None  # it would tell that no time has passed
+        clock.now = lambda: time.time() + 11
+        mark.prepare()
+        assert not redis.exists(RUNNING_KEY)
+        assert redis.hgetall(SUSPECTS_KEY) == {digest: b"3"}
 
 
 def test_a_worker_whose_pass_hangs_ends_itself(start, sender):
