@@ -1,148 +1,251 @@
 """``python -m benchmarks.queueing``: what the queue costs, and what it makes of a model's speed.
 
-A real Redis, a real worker with the demo's reranker, and the gateway's own `QueueScorer` asked by threads.
-The same pairs are scored by the same model in this process, in turns with the queue.
+A real Redis, real workers, and the gateway's own `QueueScorer` asked by threads; beside it, in turns, the
+same searches scored by the same model in one process, and by peers in processes of their own (without any
+queue or server between, which is to their advantage).
 """
 
 from __future__ import annotations
 
+import json
+import os
 import random
+import shutil
 import statistics
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
+from itertools import chain
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from peft import PeftModel
 from redis import Redis
+from transformers import AutoModelForSequenceClassification
 
 from benchmarks.report import Row, append_report
+from benchmarks.rerankers import ask as ask_contender
+from benchmarks.rerankers import contender, prepare_environment
 from demo import settings
-from demo.judged import read_judgments
 from gateway.score_queue import QueueScorer
-from gateway.scoring import ScoreRequest, Scores
+from gateway.scoring import ScoreRequest, Scores, ScoringFailed
 from rerankers import AbsReranker, FlagAutoReranker
 from tests.conftest import RedisServer, find_free_port
 from tests.processes import running
 
-WINDOW = 100
 ROUNDS = 3
-SEARCHES = 100
-WORDS = Path(__file__).read_text(encoding="utf-8").split()
+PASSAGE_WORDS = 25
+WORDS = [word for word in (settings.ROOT / "README.md").read_text(encoding="utf-8").split() if word.isalpha()]
+
+Search = tuple[str, tuple[str, ...]]
+"""A query, and the window's passages."""
+
+TRAFFIC = {
+    "10 pairs a search, 1 client": (10, 1, 24),
+    "2 pairs a search, 16 clients": (2, 16, 120),
+    "10 pairs a search, 16 clients": (10, 16, 24),
+}
+"""Pairs a search, clients, searches."""
+
+PEERS = {"Infinity, torch": "infinity", "sentence-transformers": "flag_embedding"}
+
+DEADLINE_S = 1.0
+LOAD_S = 10.0
+LOADS = (0.5, 1.0, 2.0)
+"""How many searches come, of those that can be scored."""
 
 
 def main() -> int:
-    with TemporaryDirectory() as folder, ExitStack() as stack:
-        redis = RedisServer(find_free_port())
-        redis.start()
-        stack.callback(redis.kill)
-        config = Path(folder) / "rerank.toml"
-        config.write_text(
-            f'[models.demo]\npath = "{settings.base_model_path()}"\npeft_path = "{settings.ADAPTER}"\n'
-            'devices = "cpu"\nmax_length = 96\n'
-        )
-        stack.enter_context(worker(redis.url, config, Path(folder) / "worker.log"))
-        scorer = QueueScorer(redis.url, max_waiting=128)
-        stack.callback(scorer.close)
-        direct = FlagAutoReranker.from_finetuned(
-            str(settings.base_model_path()), peft_path=str(settings.ADAPTER), max_length=96, devices="cpu"
-        )
-        rows = [*measure_cost(scorer), *measure_throughput(scorer, direct), *measure_cache(scorer)]
+    with TemporaryDirectory() as name:
+        folder = Path(name)
+        model = make_model(folder / "model")
+        rows = []
+        for row in chain(measure_cost(folder, model), measure_model(folder, model)):
+            print(*row, sep=": ", flush=True)  # it takes minutes
+            rows.append(row)
     print(append_report("the queue", rows))
     return 0
 
 
+def make_model(folder: Path) -> Path:
+    """The demo's reranker, its adapter merged, in files that peers can read."""
+    base = settings.base_model_path()
+    model = AutoModelForSequenceClassification.from_pretrained(base, num_labels=1)
+    PeftModel.from_pretrained(model, str(settings.ADAPTER)).merge_and_unload().save_pretrained(folder)
+    for file in (*base.glob("token*"), *base.glob("vocab*"), *base.glob("special*")):
+        shutil.copy(file, folder)
+    return folder
+
+
 @contextmanager
-def worker(redis_url: str, config: Path, log: Path, *flags: str) -> Iterator[None]:
-    """A worker that serves."""
-    command = [sys.executable, "-m", "worker", "--redis-url", redis_url, "--config", str(config), *flags]
-    with running(command, {}, log) as process, Redis.from_url(redis_url) as redis:
-        while not redis.exists("rerank:serving:demo"):
+def served(folder: Path, model: Path, module: str = "worker", *flags: str) -> Iterator[QueueScorer]:
+    """Redis, a worker that serves, and what a gateway has to ask it."""
+    redis = RedisServer(find_free_port())
+    redis.start()
+    config = folder / "rerank.toml"
+    config.write_text(f'[models.demo]\npath = "{model}"\ndevices = "cpu"\n')
+    command = [sys.executable, "-m", module, "--redis-url", redis.url, "--config", str(config), *flags]
+    with running(command, {}, folder / "worker.log") as process, Redis.from_url(redis.url) as client:
+        while not client.exists("rerank:serving:demo"):
             process.expect_running()
             time.sleep(0.1)
-        yield
+        scorer = QueueScorer(redis.url, max_waiting=128)
+        yield scorer
+        scorer.close()
+    redis.kill()
 
 
-def make_window(size: int) -> tuple[str, ...]:
-    """Passages that nobody has seen yet."""
-    return tuple(" ".join(random.choices(WORDS, k=40)) for _ in range(size))
+def measure_cost(folder: Path, model: Path) -> Iterator[Row]:
+    """From the gateway's decision to the scores, where the model takes no time."""
+    with served(folder, model, "benchmarks.instant_worker") as scorer:
+        for size, clients in ((100, 1), (10, 1), (10, 8), (10, 64)):
+            searches = make_searches(40 + 160 * min(clients, 8), size)
+            took = run_clients(clients, searches, lambda search: ask(scorer, search))[40:]
+            yield f"{size} pairs, {clients} clients, a model that takes no time: p50 / p99", tell_times(took)
+        (search,) = make_searches(1, 100)
+        ask(scorer, search)
+        took = run_clients(1, [search] * 200, lambda search: ask(scorer, search))
+        yield "100 pairs whose scores are known: p50 / p99", tell_times(took)
 
 
-def make_query() -> str:
-    return " ".join(random.choices(WORDS, k=5))
+def measure_model(folder: Path, model: Path) -> Iterator[Row]:
+    with served(folder, model) as scorer:
+        direct = FlagAutoReranker.from_finetuned(str(model), devices="cpu")
+        fastest = 0.0
+        for title, (size, clients, n_searches) in TRAFFIC.items():
+            speeds = compare(folder, model, scorer, direct, make_searches(n_searches, size), clients)
+            ours = speeds.pop("ours")
+            fastest = statistics.median(ours)
+            yield f"{title}: over the queue", f"{fastest:.0f} pairs/s"
+            for name, theirs in speeds.items():
+                ratio = statistics.median(a / b for a, b in zip(ours, theirs, strict=True))
+                yield (
+                    f"{title}: {name}",
+                    f"{statistics.median(theirs):.0f} pairs/s; the queue has {ratio:.2f} of that",
+                )
+        yield from measure_cache(scorer)
+        yield from measure_overload(scorer, fastest / size)
 
 
-def ask(scorer: QueueScorer, query: str, passages: Sequence[str]) -> Scores:
-    return scorer.score(ScoreRequest("demo", query, tuple(passages), deadline=time.monotonic() + 60))
+def compare(
+    folder: Path,
+    model: Path,
+    scorer: QueueScorer,
+    direct: AbsReranker,
+    searches: Sequence[Search],
+    clients: int,
+) -> dict[str, list[float]]:
+    """Pairs a second by who scores, a figure a round; all take turns."""
+    pairs = [(query, passage) for query, window in searches for passage in window]
+    work = folder / "searches.json"
+    work.write_text(json.dumps({"searches": searches, "clients": clients}))
+    with ExitStack() as stack:
+        peers = {
+            name: stack.enter_context(contender(prepare_environment(environment), name, model, work))
+            for name, environment in PEERS.items()
+        }
+
+        def over_the_queue() -> None:
+            fresh = [
+                (f"{query} {random.random()}", window) for query, window in searches
+            ]  # known to no cache
+            run_clients(clients, fresh, lambda search: ask(scorer, search))
+
+        def a_search_at_a_time() -> None:
+            for query, window in searches:
+                direct.compute_score([(query, passage) for passage in window])
+
+        steps: dict[str, Callable[[], object]] = {
+            "ours": over_the_queue,
+            "the bare model, all in one call": lambda: direct.compute_score(pairs),
+            "the bare model, a search at a time": a_search_at_a_time,
+        }
+        speeds: dict[str, list[float]] = {name: [] for name in (*steps, *peers)}
+        for number in range(-1, ROUNDS):
+            taken = {name: measure_s(step) for name, step in steps.items()}
+            taken |= {name: ask_contender(process).seconds for name, process in peers.items()}
+            for name, seconds in taken.items():
+                if number >= 0:
+                    speeds[name].append(len(pairs) / seconds)
+    return speeds
 
 
-def measure_cost(scorer: QueueScorer) -> Iterator[Row]:
-    """From the gateway's decision to the scores, less what the model took."""
-    for size in (10, WINDOW):
-        cost, whole = [], []
-        for _ in range(SEARCHES // 2):
-            window = make_window(size)
-            started = time.perf_counter()
-            scores = ask(scorer, make_query(), window)
-            took_ms = (time.perf_counter() - started) * 1000
-            whole.append(took_ms)
-            cost.append(took_ms - scores.model_ms)
-        yield (
-            f"{size} pairs, one search at a time: queue's share, p50 / p99",
-            f"{quantile(cost, 0.5):.1f} / {quantile(cost, 0.99):.1f} ms of {quantile(whole, 0.5):.0f} ms",
-        )
+def measure_overload(scorer: QueueScorer, capacity: float) -> Iterator[Row]:
+    """Searches that come whether or not others are done, at a share of what can be scored a second."""
+    goodput = {}
+    for load in LOADS:
+        searches = make_searches(int(load * capacity * LOAD_S), 10)
+        moments = sorted(random.uniform(0, LOAD_S) for _ in searches)
+        took, reasons = [], []
+        started = time.monotonic()
 
+        def come(moment: float, search: Search) -> tuple[float, str]:
+            time.sleep(max(0.0, started + moment - time.monotonic()))  # noqa: B023
+            arrived = time.monotonic()
+            try:
+                ask(scorer, search, DEADLINE_S)
+            except ScoringFailed as failure:
+                return time.monotonic() - arrived, failure.reason.value
+            return time.monotonic() - arrived, ""
 
-def measure_throughput(scorer: QueueScorer, direct: AbsReranker) -> Iterator[Row]:
-    """Pairs a second by many clients at once, beside the same model called in this process."""
-    for size, clients in ((10, 1), (10, 16), (10, 64), (WINDOW, 1), (WINDOW, 8)):
-        n_searches = max(clients, 500 // size)
-        ratios, speeds = [], []
-        for _ in range(ROUNDS):
-            searches = [(make_query(), make_window(size)) for _ in range(n_searches)]
-            pairs = [(query, passage) for query, window in searches for passage in window]
-            started = time.perf_counter()
-            direct.compute_score(pairs)
-            direct_s = time.perf_counter() - started
-            started = time.perf_counter()
-            with ThreadPoolExecutor(clients) as pool:
-                list(pool.map(lambda search: ask(scorer, *search), searches))
-            queue_s = time.perf_counter() - started
-            ratios.append(direct_s / queue_s)
-            speeds.append(len(pairs) / queue_s)
-        yield (
-            f"{clients} clients, {size} pairs a search: pairs/s over the queue",
-            f"{statistics.median(speeds):.0f}, {statistics.median(ratios):.2f} of the bare model",
-        )
+        with ThreadPoolExecutor(len(searches)) as pool:
+            for seconds, reason in pool.map(come, moments, searches):
+                took.append(seconds)
+                reasons.append(reason)
+        goodput[load] = reasons.count("") / LOAD_S
+        told = ", ".join(f"{reasons.count(reason)} {reason}" for reason in sorted(set(reasons) - {""}))
+        rate = f"{load:.1f} of capacity, {len(searches) / LOAD_S:.1f} searches/s, deadline {DEADLINE_S:.0f} s"
+        scored = f"{goodput[load]:.1f} searches/s scored; {told or 'none failed'}"
+        yield f"{rate}: p50 / p99 of answers", f"{tell_times(took)}; {scored}"
+    share = goodput[2.0] / max(goodput.values())
+    yield "twice the capacity, of the most that were scored in a second", f"{share:.0%}"
 
 
 def measure_cache(scorer: QueueScorer) -> Iterator[Row]:
-    """A search whose scores are all known; and Zipf's traffic, where few queries are most searches."""
-    window = make_window(WINDOW)
-    ask(scorer, "a query", window)
-    took = []
-    for _ in range(SEARCHES):
-        started = time.perf_counter()
-        assert ask(scorer, "a query", window).n_cached == WINDOW
-        took.append((time.perf_counter() - started) * 1000)
-    yield f"{WINDOW} known scores, p50 / p99", f"{quantile(took, 0.5):.1f} / {quantile(took, 0.99):.1f} ms"
-    queries = [query.text for query in read_judgments(settings.TEST_QUERIES)]
-    windows = {query: make_window(20) for query in queries}
-    weights = [1 / rank for rank in range(1, len(queries) + 1)]
-    asked = random.choices(queries, weights, k=SEARCHES * 2)
-    n_cached = sum(ask(scorer, query, windows[query]).n_cached for query in asked)
-    yield (
-        f"{len(asked)} searches for {len(queries)} queries after Zipf: pairs not scored again",
-        f"{n_cached / len(asked) / 20:.0%}",
-    )
+    """Zipf's traffic, where few queries are most searches."""
+    known = make_searches(1000, 5)
+    asked = random.choices(known, [1 / rank for rank in range(1, len(known) + 1)], k=300)
+    n_cached = sum(ask(scorer, search).n_cached for search in asked)
+    title = f"{len(asked)} searches among {len(known)} queries after Zipf: pairs not scored again"
+    yield title, f"{n_cached / len(asked) / 5:.0%}"
 
 
-def quantile(values: Sequence[float], share: float) -> float:
-    ordered = sorted(values)
-    return ordered[min(int(share * len(ordered)), len(ordered) - 1)]
+def make_searches(count: int, size: int) -> list[Search]:
+    """Nobody has seen these before."""
+    return [
+        (
+            " ".join(random.choices(WORDS, k=4)),
+            tuple(" ".join(random.choices(WORDS, k=PASSAGE_WORDS)) for _ in range(size)),
+        )
+        for _ in range(count)
+    ]
+
+
+def ask(scorer: QueueScorer, search: Search, deadline_s: float = 60.0) -> Scores:
+    query, window = search
+    return scorer.score(ScoreRequest("demo", query, window, deadline=time.monotonic() + deadline_s))
+
+
+def run_clients(clients: int, searches: Sequence[Search], score: Callable[[Search], object]) -> list[float]:
+    """Seconds of each search."""
+    with ThreadPoolExecutor(clients) as pool:
+        return list(pool.map(lambda search: measure_s(lambda: score(search)), searches))
+
+
+def measure_s(step: Callable[[], object]) -> float:
+    started = time.perf_counter()
+    step()
+    return time.perf_counter() - started
+
+
+def tell_times(seconds: Sequence[float]) -> str:
+    ordered = sorted(seconds)
+    p50, p99 = (ordered[min(int(share * len(ordered)), len(ordered) - 1)] * 1000 for share in (0.5, 0.99))
+    return f"{p50:.1f} / {p99:.1f} ms"
 
 
 if __name__ == "__main__":
+    os.environ |= {"HF_HUB_OFFLINE": "1"}
     sys.exit(main())

@@ -2,6 +2,7 @@
 
 Runs in whatever environment has the implementation, so it imports nothing of ours but for ours. Protocol: a
 line `ready` on standard output, then for each line on standard input one JSON line of Answer's fields.
+The work is a file: a list of pairs, or searches (query, passages) and how many clients ask at once.
 """
 
 import json
@@ -11,7 +12,11 @@ import subprocess
 import sys
 import time
 import warnings
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
+from threading import Lock
 
 
 def load_ours(folder):
@@ -95,17 +100,37 @@ LOADERS = {
 }
 
 
-def main(name, folder, pairs_file):
+BATCHES_ACROSS_CALLS = {"Infinity, torch", "Infinity, ONNX"}
+
+
+def score_searches(name, score, searches, clients):
+    """As so many clients would of a server; where calls can't share a pass they take turns."""
+    turn = nullcontext() if name in BATCHES_ACROSS_CALLS else Lock()
+
+    def score_one(search):
+        query, passages = search
+        with turn:
+            return score([(query, passage) for passage in passages])
+
+    with ThreadPoolExecutor(clients) as pool:
+        return [score for scores in pool.map(score_one, searches) for score in scores]
+
+
+def main(name, folder, work_file):
     warnings.simplefilter("ignore")
     answers = sys.stdout
     sys.stdout = sys.stderr  # progress bars and the like
-    pairs = [tuple(pair) for pair in json.loads(Path(pairs_file).read_text())]
+    work = json.loads(Path(work_file).read_text())
     score = LOADERS[name](folder)
+    if isinstance(work, dict):
+        step = partial(score_searches, name, score, **work)
+    else:
+        step = partial(score, [tuple(pair) for pair in work])
     loaded_mb = read_memory_mb("VmRSS")
     print("ready", file=answers, flush=True)
     for _ in sys.stdin:
         started = time.perf_counter()
-        scores = list(map(float, score(pairs)))
+        scores = list(map(float, step()))
         answer = {"seconds": time.perf_counter() - started, "scores": scores}
         answer |= {"loaded_mb": loaded_mb, "peak_mb": read_memory_mb("VmHWM")}
         print(json.dumps(answer), file=answers, flush=True)
