@@ -44,7 +44,7 @@ def create_app(
     policies = PolicyFile(settings.config)
     cluster = cluster or open_cluster(settings, idle_connections=settings.threads)
     scorer = scorer or QueueScorer(
-        str(settings.redis_url),
+        settings.redis_url,
         max_waiting=settings.threads,
         compress_above=settings.queue_compress_above,
     )

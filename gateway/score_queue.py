@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import time
 import uuid
@@ -15,7 +16,7 @@ from typing import Any, cast
 
 from celery import Celery
 from kombu.exceptions import OperationalError
-from redis import Redis, RedisError
+from redis import RedisError
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
@@ -24,7 +25,6 @@ from gateway.errors import ClientGone
 from gateway.scoring import ScoreRequest, Scores, ScoringFailed
 from search_plugin import Reason
 from worker.contract import (
-    BROKER_OPTIONS,
     SCORE_TASK,
     CachedScores,
     ContractError,
@@ -40,6 +40,9 @@ from worker.contract import (
     reply_key,
     serving_key,
 )
+from worker.contract.address import RedisAddress
+
+logger = logging.getLogger(__name__)
 
 _CONNECT_TIMEOUT_S = 1.0
 _SOCKET_TIMEOUT_S = 2.0
@@ -88,8 +91,9 @@ class QueueScorer:
 
     def __init__(self, redis_url: str, *, max_waiting: int, compress_above: int = 0) -> None:
         timeouts = {"socket_timeout": _SOCKET_TIMEOUT_S, "socket_connect_timeout": _CONNECT_TIMEOUT_S}
-        self._redis: Redis = Redis.from_url(redis_url, retry=Retry(NoBackoff(), 1), **timeouts)
-        self._celery = _make_celery(redis_url, timeouts, max_waiting)
+        address = RedisAddress.from_url(redis_url)
+        self._redis = address.connect(retry=Retry(NoBackoff(), 1), **timeouts)
+        self._celery = _make_celery(address, timeouts, max_waiting)
         self._compress_above = compress_above
         self._helpers = ThreadPoolExecutor(max_waiting, thread_name_prefix="score")
         self._free_helpers = BoundedSemaphore(max_waiting)
@@ -181,6 +185,7 @@ class QueueScorer:
             n_cached = sum(passage in known for passage in passages)
             return Scores(tuple(scores[passage] for passage in passages), fresh.model_ms, n_cached)
         except (RedisError, OperationalError, ContractError) as error:
+            logger.warning("score.failed model=%s: %s", request.model, error)
             raise ScoringFailed(Reason.BACKEND_ERROR) from error
 
     def _look(self, request: ScoreRequest) -> _Look:
@@ -300,19 +305,14 @@ def _split(job: ScoreJob, model: ServingModel) -> list[ScoreJob]:
     ]
 
 
-def _make_celery(redis_url: str, timeouts: dict[str, float], connections: int) -> Celery:
-    celery = Celery("gateway", broker=redis_url, set_as_current=False)
+def _make_celery(address: RedisAddress, timeouts: dict[str, float], connections: int) -> Celery:
+    celery = Celery("gateway", set_as_current=False)
+    # max_retries: kombu's own loop around a first connection, which else goes on for long
+    broker = address.configure_celery(max_retries=1, interval_start=0, retry_on_timeout=False, **timeouts)
     celery.conf.update(
+        broker,
         broker_pool_limit=connections,
         broker_connection_timeout=_CONNECT_TIMEOUT_S,
-        # max_retries: kombu's own loop around a first connection, which else goes on for long
-        broker_transport_options={
-            **BROKER_OPTIONS,
-            **timeouts,
-            "max_retries": 1,
-            "interval_start": 0,
-            "retry_on_timeout": False,
-        },
         task_serializer="json",
     )
     return celery

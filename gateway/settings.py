@@ -10,12 +10,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Self
 
-from pydantic import AfterValidator, Field, PositiveInt, RedisDsn, ValidationError, model_validator
+from pydantic import AfterValidator, Field, PositiveInt, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
 from gateway.cluster_settings import ClusterSettings, name_flag
 from gateway.errors import ConfigurationError
 from search_plugin import Policy
+from worker.contract.address import check_redis_url
 
 ENV_PREFIX = "RERANK_GATEWAY_"
 _SERVICE_LINK = re.compile(r"(SERVICE_(HOST|PORT)|PORT_\d+_)\w*=.*|PORT=\w+://.*")
@@ -64,9 +65,10 @@ class GatewaySettings(ClusterSettings, BaseSettings):
         description="Where clients find the gateway, host:port: told to those that sniff, which would leave "
         "the gateway for the nodes' own addresses.",
     )
-    redis_url: RedisDsn = Field(
-        RedisDsn("redis://127.0.0.1:6379/0"),
-        description="The Redis through which jobs reach the workers, as redis:// or rediss://.",
+    redis_url: Annotated[str, AfterValidator(check_redis_url)] = Field(
+        "redis://127.0.0.1:6379/0",
+        description="The Redis through which jobs reach the workers: redis://, rediss://, or Sentinels that "
+        "know it, sentinel://host,host,host?master_name=….",
     )
     queue_compress_above: int = Field(
         0, ge=0, description="Jobs of more characters are compressed on their way to Redis; 0: none is."

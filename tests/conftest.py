@@ -9,15 +9,15 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from redis import Redis, RedisError
+from redis import AuthenticationError, Redis, RedisError
 
 
 class RedisServer:
-    """A real Redis on a port of its own that keeps nothing on disk."""
+    """A real Redis on a port of its own that keeps nothing on disk; ``flags`` are redis-server's."""
 
-    def __init__(self, port):
+    def __init__(self, port, *flags):
         self.url = f"redis://127.0.0.1:{port}/0"
-        self._command = [find_redis(), "--port", str(port), "--bind", "127.0.0.1", "--save", ""]
+        self._command = [find_redis(), "--port", str(port), "--bind", "127.0.0.1", "--save", "", *flags]
         self._process = None
 
     def start(self):
@@ -66,6 +66,8 @@ def wait_until(condition, timeout_s=30.0):
 def _answers(client):
     try:
         return client.ping()
+    except AuthenticationError:
+        return True
     except RedisError:
         return False
 

@@ -8,13 +8,17 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import cache, partial
 
 from redis import Redis, RedisError
+from redis.backoff import ExponentialWithJitterBackoff
+from redis.retry import Retry
 
+from worker.contract.address import RedisAddress
 from worker.errors import ConfigError, WorkerError
 from worker.settings import ModelSettings, WorkerSettings, read_models, read_settings
 
 logger = logging.getLogger("worker")
 
 _REDIS_TIMEOUT_S = 2.0
+_REDIS_RETRY = Retry(ExponentialWithJitterBackoff(cap=1, base=0.01), 10)  # some 2 s
 
 
 def main(argv: Sequence[str]) -> int:
@@ -60,8 +64,8 @@ def serve(settings: WorkerSettings, read: Callable[[], Mapping[str, ModelSetting
     from worker.tasks import add_score_task, watch_cancelled
     from worker.watchdog import Watchdog
 
-    redis = Redis.from_url(
-        str(settings.redis_url), socket_timeout=_REDIS_TIMEOUT_S, socket_connect_timeout=_REDIS_TIMEOUT_S
+    redis = RedisAddress.from_url(settings.redis_url).connect(
+        socket_timeout=_REDIS_TIMEOUT_S, socket_connect_timeout=_REDIS_TIMEOUT_S, retry=_REDIS_RETRY
     )
     worker_id = make_worker_id()
     clock, suspects, metrics = RedisClock(), KnownSuspects(redis), WorkerMetrics()

@@ -18,7 +18,8 @@ from celery.worker.consumer import Consumer
 from kombu.connection import Connection
 from kombu.utils.scheduling import round_robin_cycle
 
-from worker.contract import BROKER_OPTIONS, bulk_queue, online_queue
+from worker.contract import bulk_queue, online_queue
+from worker.contract.address import RedisAddress
 from worker.serving import ServingMark
 from worker.settings import WorkerSettings
 
@@ -27,6 +28,8 @@ logger = logging.getLogger(__name__)
 _BULK = bulk_queue("")
 _SWEEP_INTERVAL_S = 10
 _RESTART_PAUSE_S = 1.0
+_SOCKET_TIMEOUT_S = 2.0
+_HEALTH_CHECK_S = 3  # a look that is answered so late, or at the latest twice so late, is tried anew
 _EVENTS_INTERVAL_S = 0.25
 _BRPOP_S = 0.2  # after so long a look into the queues begins anew: there may be room for bulk then
 
@@ -58,9 +61,22 @@ def create_app(settings: WorkerSettings, has_room_for_bulk: Callable[[], bool]) 
     Args:
         has_room_for_bulk: asked before each look into the queues.
     """
-    app = Celery("rerank", broker=str(settings.redis_url), set_as_current=False)
+    app = Celery("rerank", set_as_current=False)
     app.amqp.Connection = QuickConnection
+    broker = RedisAddress.from_url(settings.redis_url).configure_celery(
+        visibility_timeout=settings.visibility_timeout_s,
+        unacked_restore_interval=min(_SWEEP_INTERVAL_S, settings.visibility_timeout_s),
+        unacked_restore_throttle=1,
+        socket_keepalive=True,
+        # without these the consumer waits for a minute where Redis's host is gone and another is the master
+        health_check_interval=_HEALTH_CHECK_S,
+        socket_timeout=_SOCKET_TIMEOUT_S,
+        socket_connect_timeout=_SOCKET_TIMEOUT_S,
+        queue_order_strategy=order_queues(has_room_for_bulk),
+        brpop_timeout=_BRPOP_S,
+    )
     app.conf.update(
+        broker,
         accept_content=["json"],
         task_serializer="json",
         result_serializer="json",
@@ -70,15 +86,6 @@ def create_app(settings: WorkerSettings, has_room_for_bulk: Callable[[], bool]) 
         task_acks_late=True,
         task_reject_on_worker_lost=True,
         worker_prefetch_multiplier=1,
-        broker_transport_options={
-            **BROKER_OPTIONS,
-            "visibility_timeout": settings.visibility_timeout_s,
-            "unacked_restore_interval": min(_SWEEP_INTERVAL_S, settings.visibility_timeout_s),
-            "unacked_restore_throttle": 1,
-            "socket_keepalive": True,
-            "queue_order_strategy": order_queues(has_room_for_bulk),
-            "brpop_timeout": _BRPOP_S,
-        },
         # Redis may come late, go and come back
         broker_connection_retry_on_startup=True,
         broker_connection_max_retries=None,  # for ever

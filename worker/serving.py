@@ -79,23 +79,22 @@ class ServingMark:
             pipeline.execute()
 
     def _keep_renewing(self, stopped: threading.Event) -> None:
-        was_renewed = True
+        is_lost = False
         while not stopped.is_set():
-            is_renewed = self._renew(stopped)
-            if was_renewed and not is_renewed:
-                logger.warning("mark.lost: Redis can't be reached")
-            was_renewed = is_renewed
+            try:
+                self._renew(stopped)
+                is_lost = False
+            except RedisError as error:
+                if not is_lost:
+                    logger.warning("mark.lost: %s", error)
+                is_lost = True
             stopped.wait(_RENEWAL_S)
 
-    def _renew(self, stopped: threading.Event) -> bool:
-        try:
-            self._clock.look(self._redis)
-            if not stopped.is_set():
-                self._mark()
-            self._look_around()
-        except RedisError:
-            return False
-        return True
+    def _renew(self, stopped: threading.Event) -> None:
+        self._clock.look(self._redis)
+        if not stopped.is_set():
+            self._mark()
+        self._look_around()
 
     def _look_around(self) -> None:
         marked = self._find_marked()

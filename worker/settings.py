@@ -9,10 +9,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, RedisDsn, ValidationError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict, SettingsError
 
 from worker.contract import ModelAlias
+from worker.contract.address import check_redis_url
 from worker.errors import ConfigError
 
 ENV_PREFIX = "RERANK_WORKER_"
@@ -48,9 +49,10 @@ class WorkerSettings(BaseSettings):
         cli_exit_on_error=False,
     )
 
-    redis_url: RedisDsn = Field(
-        RedisDsn("redis://localhost:6379/0"),
-        description="Redis that holds the queues and takes the replies, as redis:// or rediss://.",
+    redis_url: Annotated[str, AfterValidator(check_redis_url)] = Field(
+        "redis://localhost:6379/0",
+        description="Redis that holds the queues and takes the replies: redis://, rediss://, or Sentinels "
+        "that know it, sentinel://host,host,host?master_name=….",
     )
     config: Path = Field(
         Path("rerank.toml"),

@@ -7,10 +7,8 @@ from contextlib import closing
 
 import pytest
 from celery import Celery
-from redis import Redis
 
 from worker.contract import (
-    BROKER_OPTIONS,
     KEY_PREFIX,
     SCORE_TASK,
     ScoreJob,
@@ -20,6 +18,7 @@ from worker.contract import (
     reply_key,
     serving_key,
 )
+from worker.contract.address import RedisAddress
 
 ALIAS = "tiny"
 
@@ -46,9 +45,10 @@ class Sender:
     """Sends jobs as a gateway does and waits for their replies."""
 
     def __init__(self, redis_url):
-        self.redis = Redis.from_url(redis_url, socket_timeout=None)  # BLPOP has its own
-        self.app = Celery("sender", broker=redis_url, set_as_current=False)
-        self.app.conf.broker_transport_options = dict(BROKER_OPTIONS)
+        address = RedisAddress.from_url(redis_url)
+        self.redis = address.connect(socket_timeout=None)  # BLPOP has its own
+        self.app = Celery("sender", set_as_current=False)
+        self.app.conf.update(address.configure_celery())
 
     def send(self, message, queue=online_queue):
         """Queue a message, well-formed or not."""

@@ -93,7 +93,7 @@ def redis_server():
 
 @pytest.fixture
 def workers(hosts, redis_server, rerank_toml, tmp_path):
-    """A worker on each host."""
+    """A worker on each host, with its log."""
     commands = [
         host.command(
             *(sys.executable, "-m", "tests.worker.scripted_worker", "--config", str(rerank_toml)),
@@ -103,7 +103,7 @@ def workers(hosts, redis_server, rerank_toml, tmp_path):
     ]
     logs = [tmp_path / f"{host.name}.log" for host in hosts]
     with running(commands[0], {}, logs[0]) as one, running(commands[1], {}, logs[1]) as two:
-        yield one, two
+        yield dict(zip((one, two), logs, strict=True))
 
 
 def test_hosts_share_the_work_and_go_on_when_one_is_cut_off(hosts, workers, redis_server, wait_until):
@@ -115,7 +115,7 @@ def test_hosts_share_the_work_and_go_on_when_one_is_cut_off(hosts, workers, redi
             return told.n_workers if told else 0
 
         def count_scored():
-            return [worker.log.count("score.complete") for worker in workers]
+            return [log.read_text().count("score.complete") for log in workers.values()]
 
         scorer = QueueScorer(redis_server.url, max_waiting=8)
         queries = iter(range(10**6))
@@ -147,5 +147,5 @@ def test_hosts_share_the_work_and_go_on_when_one_is_cut_off(hosts, workers, redi
         wait_until(lambda: count_workers() == 2, timeout_s=30)
         before = count_scored()
         wait_until(lambda: search() and count_scored()[0] > before[0])
-        assert all(worker.is_running for worker in workers)
+        assert all(worker.is_running() for worker in workers)
         scorer.close()
