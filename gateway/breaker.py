@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 
@@ -21,6 +22,7 @@ class Breaker:
         self._failures = 0
         self._pause_s = _FIRST_PAUSE_S
         self._opened = 0.0
+        self._succeeded = -math.inf
         self._is_tried = False
 
     @property
@@ -43,9 +45,18 @@ class Breaker:
             self._failures = 0
             self._pause_s = _FIRST_PAUSE_S
             self._is_tried = False
+            self._succeeded = time.monotonic()
 
-    def fail(self) -> None:
+    def fail(self, started: float) -> None:
+        """Count a failure, unless another caller succeeded meanwhile: under load some are late.
+
+        Args:
+            started: when the caller was admitted, of ``time.monotonic()``.
+        """
         with self._lock:
+            if self._succeeded > started:
+                self._is_tried = False
+                return
             if self._is_tried:
                 self._pause_s = min(self._pause_s * 2, _LONGEST_PAUSE_S)
             self._is_tried = False

@@ -103,7 +103,8 @@ class QueueScorer:
     def score(self, request: ScoreRequest) -> Scores:
         """See `Scorer.score`."""
         request.client.expect()
-        remaining_s = request.deadline - time.monotonic()
+        started = time.monotonic()
+        remaining_s = request.deadline - started
         if remaining_s <= 0:
             raise ScoringFailed(Reason.TIMEOUT)
         breaker = self._breakers[request.model]
@@ -114,14 +115,17 @@ class QueueScorer:
         except ScoringFailed as failure:
             is_late = failure.reason == Reason.TIMEOUT and remaining_s > _FAIR_S
             if is_late or failure.reason == Reason.BACKEND_ERROR:
-                breaker.fail()
+                breaker.fail(started)
             else:
                 breaker.forget()
             raise
         except BaseException:
             breaker.forget()
             raise
-        breaker.succeed()
+        if scores.n_cached < len(scores.logits):
+            breaker.succeed()
+        else:  # what was known says nothing of the workers
+            breaker.forget()
         return scores
 
     def find_served(self, models: Iterable[str]) -> frozenset[str]:

@@ -6,6 +6,7 @@ import json
 import threading
 import time
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import redis
@@ -326,6 +327,32 @@ def test_scoring_that_fails_again_and_again_is_not_tried_for_a_while(scorer, red
     with stub_worker(redis_server.url, length_of_each):
         for _ in range(3):
             assert score(scorer).logits == (1.0, 3.0, 2.0)
+
+
+def test_known_scores_do_not_hide_that_workers_fail(scorer, redis_server, store):
+    keep(store, {"a": 0.5})
+    with stub_worker(redis_server.url, refuse):
+        for number in range(5):
+            assert fail(scorer)[0] == Reason.BACKEND_ERROR
+            if number < 4:
+                assert score(scorer, passages=["a"]).logits == (0.5,)
+        assert fail(scorer)[0] == Reason.CIRCUIT_OPEN
+
+
+def test_late_searches_say_nothing_while_others_are_scored(redis_server):
+    """Under load some are late."""
+
+    def answer_short_ones(job: dict) -> ScoreReply | None:
+        return length_of_each(job) if len(job["passages"]) == 1 else None
+
+    scorer = QueueScorer(redis_server.url, max_waiting=8)
+    with stub_worker(redis_server.url, answer_short_ones), ThreadPoolExecutor(6) as pool:
+        late = [pool.submit(fail, scorer, 0.5) for _ in range(6)]
+        time.sleep(0.1)
+        assert score(scorer, passages=["a"]).logits == (1.0,)
+        assert {failed.result()[0] for failed in late} == {Reason.TIMEOUT}
+        assert score(scorer, passages=["b"]).logits == (1.0,)
+    scorer.close()
 
 
 def test_searches_that_had_no_time_left_say_nothing_of_the_workers(scorer, redis_server):
