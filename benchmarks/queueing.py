@@ -111,7 +111,7 @@ def measure_cost(folder: Path, model: Path) -> Iterator[Row]:
 
 
 def measure_model(folder: Path, model: Path) -> Iterator[Row]:
-    with served(folder, model) as scorer:
+    with served(folder, model, "worker", "--cache-ttl-s", "0") as scorer:
         direct = FlagAutoReranker.from_finetuned(str(model), devices="cpu")
         fastest = 0.0
         for title, (size, clients, n_searches) in TRAFFIC.items():
@@ -125,8 +125,9 @@ def measure_model(folder: Path, model: Path) -> Iterator[Row]:
                     f"{title}: {name}",
                     f"{statistics.median(theirs):.0f} pairs/s; the queue has {ratio:.2f} of that",
                 )
-        yield from measure_cache(scorer)
         yield from measure_overload(scorer, fastest / size)
+    with served(folder, model) as scorer:
+        yield from measure_cache(scorer)
 
 
 def compare(
@@ -148,10 +149,7 @@ def compare(
         }
 
         def over_the_queue() -> None:
-            fresh = [
-                (f"{query} {random.random()}", window) for query, window in searches
-            ]  # known to no cache
-            run_clients(clients, fresh, lambda search: ask(scorer, search))
+            run_clients(clients, searches, lambda search: ask(scorer, search))
 
         def a_search_at_a_time() -> None:
             for query, window in searches:

@@ -8,8 +8,13 @@ import os
 import signal
 import sys
 import time
+from types import ModuleType
 
-from worker import __main__, resident
+# what imports torch, which takes seconds: nothing of it is used here
+sys.modules["rerankers"] = ModuleType("rerankers")
+sys.modules["rerankers"].FlagAutoReranker = None
+
+from worker import __main__, resident  # noqa: E402
 
 
 class ScriptedModel:
