@@ -43,6 +43,7 @@ fuzz: $(READY)  ## five minutes of random inputs for each property of search_plu
 bench: $(READY)  ## prints tables and the machine, appends them to docs/benchmarks.md; the peers get environments of their own
 	@$(BIN)/python -m benchmarks
 	@$(BIN)/python -m benchmarks.rerankers
+	@$(BIN)/python -m benchmarks.queueing
 	-@$(BIN)/python -m benchmarks.passthrough  # needs nginx and wrk, and says so
 
 docs: $(READY)  ## checks every link and runs every example of README.md and docs/
