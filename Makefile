@@ -24,7 +24,7 @@ test-differential: $(READY)  ## the same requests to the cluster and through the
 test-suites: $(READY)  ## all of the engines' own YAML tests, directly and through the gateway (`make test` takes one in twenty)
 	WHOLE_SUITE=1 $(BIN)/python -m pytest -s tests/differential/test_yaml_suite.py
 
-soak: $(READY)  ## ten minutes of many clients and random faults, and a table of what came of it (`make test` takes half a minute)
+soak: $(READY)  ## ten minutes of many clients and random faults, and a table of what came of it (`make test` takes forty-five seconds)
 	SOAK_MINUTES=10 $(BIN)/python -m pytest -s tests/system/test_soak.py
 
 lint: $(READY)  ## silent when good; `make format` repairs what can be repaired
