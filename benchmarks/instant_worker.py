@@ -1,8 +1,6 @@
 """``python -m benchmarks.instant_worker``: the worker, with a model that takes no time."""
 
-import sys
-
-from worker import __main__, resident
+from tests.worker.scripted_worker import run
 
 
 class InstantModel:
@@ -17,10 +15,5 @@ class InstantModel:
         return [float(row["length"][0]) for row in rows]
 
 
-def load(alias, settings):
-    return resident.ResidentModel(alias, InstantModel(), "instant", max_characters=0)
-
-
 if __name__ == "__main__":
-    resident.load_model = load
-    sys.exit(__main__.main(sys.argv[1:]))
+    run(InstantModel(), "instant")

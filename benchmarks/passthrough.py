@@ -24,6 +24,7 @@ import psutil
 
 from benchmarks.report import Row, append_report
 from demo import settings
+from tests.conftest import find_free_port
 
 MB = 1_000_000
 HUGE_BYTES = 128 * MB
@@ -269,12 +270,6 @@ def to_ms(value: str, unit: str) -> float:
 def accepts(port: int) -> bool:
     with socket.socket() as probe:
         return probe.connect_ex(("127.0.0.1", port)) == 0
-
-
-def find_free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 if __name__ == "__main__":

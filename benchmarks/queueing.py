@@ -28,6 +28,7 @@ from transformers import AutoModelForSequenceClassification
 from benchmarks.report import Row, append_report
 from benchmarks.rerankers import ask as ask_contender
 from benchmarks.rerankers import contender, prepare_environment
+from benchmarks.timing import Times
 from demo import settings
 from gateway.score_queue import QueueScorer
 from gateway.scoring import ScoreRequest, Scores, ScoringFailed
@@ -239,9 +240,8 @@ def measure_s(step: Callable[[], object]) -> float:
 
 
 def tell_times(seconds: Sequence[float]) -> str:
-    ordered = sorted(seconds)
-    p50, p99 = (ordered[min(int(share * len(ordered)), len(ordered) - 1)] * 1000 for share in (0.5, 0.99))
-    return f"{p50:.1f} / {p99:.1f} ms"
+    times = Times(tuple(seconds))
+    return f"{times.quantile_ms(0.5):.1f} / {times.quantile_ms(0.99):.1f} ms"
 
 
 if __name__ == "__main__":

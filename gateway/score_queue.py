@@ -175,16 +175,14 @@ class QueueScorer:
         try:
             look = self._look(request)
             passages = [_cut(passage, look.model) for passage in request.passages]
-            missing = [passage for passage in dict.fromkeys(passages) if passage not in look.known]
-            if not missing:
-                return Scores(tuple(look.known[passage] for passage in passages), n_cached=len(passages))
+            different = list(dict.fromkeys(passages))
+            missing = [passage for passage in different if passage not in look.known]
             known = look.known
-            fresh = self._ask_workers(request, look, missing, job_id)
+            fresh = self._ask_workers(request, look, missing, job_id) if missing else _Fresh()
             if len(fresh.versions | ({look.model.version} if known else set())) > 1:
                 # versions are being exchanged, and scores of two make no order: all anew by one worker
                 known = {}
-                everything = list(dict.fromkeys(passages))
-                fresh = self._ask_workers(request, look, everything, job_id + "-again", may_split=False)
+                fresh = self._ask_workers(request, look, different, job_id + "-again", may_split=False)
             scores = known | fresh.scores
             n_cached = sum(passage in known for passage in passages)
             return Scores(tuple(scores[passage] for passage in passages), fresh.model_ms, n_cached)

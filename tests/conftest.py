@@ -24,7 +24,7 @@ class RedisServer:
         """Start it, or start it again on the same port, empty; return when it answers."""
         self._process = subprocess.Popen(self._command, stdout=subprocess.DEVNULL)
         with closing(Redis.from_url(self.url)) as client:
-            wait_until(lambda: _answers(client))
+            wait_until(lambda: answers_ping(client))
 
     def pause(self):
         """Let it hang: connections stay open and nothing answers."""
@@ -63,7 +63,8 @@ def wait_until(condition, timeout_s=30.0):
     return value
 
 
-def _answers(client):
+def answers_ping(client):
+    """Does a Redis answer, and if only that it wants a password?"""
     try:
         return client.ping()
     except AuthenticationError:

@@ -160,6 +160,10 @@ class Client:
     port: int
     pid: int
 
+    def find_children(self) -> list[int]:
+        """The numbers of the processes that answer."""
+        return [*map(int, Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text().split())]
+
     def connect(self) -> socket.socket:
         return socket.create_connection(("127.0.0.1", self.port), timeout=10)
 

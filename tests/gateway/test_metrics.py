@@ -44,12 +44,6 @@ def read_metrics(gateway):
     }
 
 
-def find_processes(gateway):
-    children = f"/proc/{gateway.pid}/task/{gateway.pid}/children"
-    with open(children) as file:
-        return [int(pid) for pid in file.read().split()]
-
-
 def test_searches_of_all_processes_are_counted(start, cluster, redis_server, tmp_path):
     cluster.script = lambda received: answer(search_answer(*HITS))
     gateway = start()
@@ -72,9 +66,9 @@ def test_searches_of_all_processes_are_counted(start, cluster, redis_server, tmp
     assert told["rerank_gateway_pairs_total", "worker"] >= 20 * len(HITS)
     assert told["rerank_gateway_pairs_total", "cache"] == 0
     assert told["rerank_gateway_stage_seconds_count", "queue"] >= 20
-    one = find_processes(gateway)[0]
+    one = gateway.find_children()[0]
     os.kill(one, signal.SIGKILL)
-    wait_until(lambda: one not in find_processes(gateway) and len(find_processes(gateway)) == PROCESSES)
+    wait_until(lambda: one not in gateway.find_children() and len(gateway.find_children()) == PROCESSES)
     assert read_metrics(gateway) == told
 
 

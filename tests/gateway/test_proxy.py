@@ -294,13 +294,13 @@ def test_a_large_answer_streams_through_with_memory_flat(gateway, cluster):
         b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % size,
         *[piece] * (size // len(piece)),
     ]
-    before = _resident_bytes(gateway.pid)
+    before = _resident_bytes(gateway)
     received, peak = 0, 0
     with gateway.connect() as connection:
         connection.sendall(b"GET /x HTTP/1.1\r\nHost: g\r\nConnection: close\r\n\r\n")
         while data := connection.recv(1_000_000):
             received += len(data)
-            peak = max(peak, _resident_bytes(gateway.pid))
+            peak = max(peak, _resident_bytes(gateway))
     assert received > size
     assert peak - before < 20_000_000
 
@@ -357,7 +357,7 @@ def test_an_answer_that_breaks_off_breaks_off_for_the_client(gateway, cluster):
     assert body == b"3\r\nabc\r\n"
 
 
-def _resident_bytes(master: int) -> int:
+def _resident_bytes(gateway: Client) -> int:
     """Of the process and its children."""
-    pids = [master, *map(int, Path(f"/proc/{master}/task/{master}/children").read_text().split())]
+    pids = [gateway.pid, *gateway.find_children()]
     return sum(int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * 4096 for pid in pids)

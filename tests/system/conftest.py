@@ -74,20 +74,24 @@ def load(url):
 @pytest.fixture(scope="session")
 def config(tmp_path_factory):
     """A rerank.toml with the demo's real model."""
-    file = tmp_path_factory.mktemp("config") / "rerank.toml"
+    return write_config(tmp_path_factory.mktemp("config"), window=WINDOW, deadline_ms=DEADLINE_MS)
+
+
+def write_config(folder, *, window, deadline_ms):
+    file = folder / "rerank.toml"
     file.write_text(f"""
         [models.demo]
         path = "{settings.base_model_path()}"
         peft_path = "{settings.ADAPTER}"
-        max_length = 96
+        max_length = {settings.PAIR_TOKENS}
 
         [[policies]]
         name = "pages"
         indices = ["pages*"]
         model = "demo"
         passage_fields = ["title", "body"]
-        window = {WINDOW}
-        deadline_ms = {DEADLINE_MS}
+        window = {window}
+        deadline_ms = {deadline_ms}
     """)
     return file
 

@@ -17,11 +17,12 @@ from redis import Redis
 from demo import settings
 from tests.conftest import find_free_port, find_redis, wait_until
 from tests.processes import answers, running
+from tests.system.conftest import write_config
 from tests.system.soak.clients import CLIENTS, Clients
 from tests.system.soak.faults import FAULTS, Injector, Site, Supervisor
 from tests.system.soak.record import DEADLINE_S, Record
 from tests.system.soak.remains import Footprint, find_left_over
-from tests.system.soak.truth import INDEX, WINDOW, Truth
+from tests.system.soak.truth import WINDOW, Truth
 from worker.contract import serving_key
 
 pytestmark = pytest.mark.system
@@ -42,22 +43,8 @@ WORKER_FLAGS = {"cache-ttl-s": 5, "visibility-timeout-s": 10, "concurrency": 16}
 @pytest.fixture(scope="module")
 def config(tmp_path_factory):
     """A rerank.toml with the demo's real model and a deadline that faults can break."""
-    file = tmp_path_factory.mktemp("soak") / "rerank.toml"
-    file.write_text(f"""
-        [models.demo]
-        path = "{settings.base_model_path()}"
-        peft_path = "{settings.ADAPTER}"
-        max_length = {settings.PAIR_TOKENS}
-
-        [[policies]]
-        name = "soak"
-        indices = ["{INDEX}"]
-        model = "demo"
-        passage_fields = ["title", "body"]
-        window = {WINDOW}
-        deadline_ms = {int(DEADLINE_S * 1000)}
-    """)
-    return file
+    folder = tmp_path_factory.mktemp("soak-config")
+    return write_config(folder, window=WINDOW, deadline_ms=int(DEADLINE_S * 1000))
 
 
 @pytest.fixture(scope="module")

@@ -36,10 +36,11 @@ class ScriptedModel:
         return [float(len(row["passage"])) for row in rows]
 
 
-def load(alias, settings):
-    return resident.ResidentModel(alias, ScriptedModel(), "scripted", max_characters=0)
+def run(model, version):
+    """The worker, whose models are all this one."""
+    resident.load_model = lambda alias, settings: resident.ResidentModel(alias, model, version, 0)
+    sys.exit(__main__.main(sys.argv[1:]))
 
 
 if __name__ == "__main__":
-    resident.load_model = load
-    sys.exit(__main__.main(sys.argv[1:]))
+    run(ScriptedModel(), "scripted")

@@ -16,7 +16,7 @@ from redis import RedisError
 from gateway.score_queue import QueueScorer
 from gateway.scoring import ScoreRequest, ScoringFailed
 from search_plugin import Reason
-from tests.conftest import RedisServer, find_free_port, find_redis
+from tests.conftest import RedisServer, answers_ping, find_free_port, find_redis
 from tests.worker.conftest import Sender
 from worker.contract.address import RedisAddress
 
@@ -78,15 +78,8 @@ def tls_url(request, certificates, wait_until):
             stack.callback(proxy.wait)
             stack.callback(proxy.kill)
         with RedisAddress.from_url(url + certificates.client_options).connect() as client:
-            wait_until(partial(answers, client))
+            wait_until(partial(answers_ping, client))
         yield url
-
-
-def answers(client):
-    try:
-        return client.ping()
-    except RedisError:
-        return False
 
 
 def has_tls(redis_server):
