@@ -5,10 +5,11 @@ from __future__ import annotations
 import math
 import threading
 import time
+from collections.abc import Callable
 
 _TRIPS_AFTER = 5
 _FIRST_PAUSE_S = 1.0
-_LONGEST_PAUSE_S = 30.0
+_LONGEST_PAUSE_S = 10.0
 
 
 class Breaker:
@@ -66,3 +67,41 @@ class Breaker:
     def forget(self) -> None:
         with self._lock:
             self._is_tried = False
+
+
+class Attempt:
+    """One caller's way past a breaker after another; what it ends with is told to the last that admitted it.
+
+    It may end in one thread, once for all, while another thread would still go on.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._started = time.monotonic()
+        self._breaker: Breaker | None = None
+        self._is_over = False
+
+    def enter(self, breaker: Breaker) -> bool:
+        """Does this breaker let it go on? What the one before guards has done its part then."""
+        with self._lock:
+            if self._is_over:
+                return False
+            if self._breaker:
+                self._breaker.succeed()
+            self._breaker = breaker if breaker.admit() else None
+            return self._breaker is not None
+
+    def succeed(self) -> None:
+        self._end(Breaker.succeed)
+
+    def fail(self) -> None:
+        self._end(lambda breaker: breaker.fail(self._started))
+
+    def forget(self) -> None:
+        self._end(Breaker.forget)
+
+    def _end(self, tell: Callable[[Breaker], None]) -> None:
+        with self._lock:
+            self._is_over = True
+            if self._breaker:
+                tell(self._breaker)

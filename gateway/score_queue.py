@@ -20,7 +20,7 @@ from redis import RedisError
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from gateway.breaker import Breaker
+from gateway.breaker import Attempt, Breaker
 from gateway.errors import ClientGone
 from gateway.scoring import ScoreRequest, Scores, ScoringFailed
 from search_plugin import Reason
@@ -41,6 +41,7 @@ from worker.contract import (
     serving_key,
 )
 from worker.contract.address import RedisAddress
+from worker.contract.transport import note
 
 logger = logging.getLogger(__name__)
 
@@ -49,7 +50,7 @@ _SOCKET_TIMEOUT_S = 2.0
 _POP_S = 1.0  # one BLPOP waits so long at most; below the socket's timeout
 _CANCELLED_GRACE_S = 1.0
 _SPLIT_S = 0.2  # windows that one worker would be busy with for longer are split among several
-_FAIR_S = 0.1  # who fails in less has shown nothing of the model's workers
+_FAIR_S = 0.1  # who fails in less has shown nothing of Redis or the workers
 
 
 @dataclass(frozen=True)
@@ -97,35 +98,32 @@ class QueueScorer:
         self._compress_above = compress_above
         self._helpers = ThreadPoolExecutor(max_waiting, thread_name_prefix="score")
         self._free_helpers = BoundedSemaphore(max_waiting)
-        self._breakers: defaultdict[str, Breaker] = defaultdict(Breaker)
+        self._redis_breaker = Breaker()
+        self._model_breakers: defaultdict[str, Breaker] = defaultdict(Breaker)
         self._seen: dict[str, ServingModel] = {}  # by alias, at the last look
 
     def score(self, request: ScoreRequest) -> Scores:
         """See `Scorer.score`."""
         request.client.expect()
-        started = time.monotonic()
-        remaining_s = request.deadline - started
+        remaining_s = request.deadline - time.monotonic()
         if remaining_s <= 0:
             raise ScoringFailed(Reason.TIMEOUT)
-        breaker = self._breakers[request.model]
-        if not breaker.admit():
+        attempt = Attempt()
+        if not attempt.enter(self._redis_breaker):
             raise ScoringFailed(Reason.CIRCUIT_OPEN)
         try:
-            scores = self._score_by_deadline(request)
+            scores = self._score_by_deadline(request, attempt)
         except ScoringFailed as failure:
             is_late = failure.reason == Reason.TIMEOUT and remaining_s > _FAIR_S
             if is_late or failure.reason == Reason.BACKEND_ERROR:
-                breaker.fail(started)
+                attempt.fail()
             else:
-                breaker.forget()
+                attempt.forget()
             raise
         except BaseException:
-            breaker.forget()
+            attempt.forget()
             raise
-        if scores.n_cached < len(scores.logits):
-            breaker.succeed()
-        else:  # what was known says nothing of the workers
-            breaker.forget()
+        attempt.succeed()
         return scores
 
     def find_served(self, models: Iterable[str]) -> frozenset[str]:
@@ -148,11 +146,11 @@ class QueueScorer:
         self._celery.close()
         self._redis.close()
 
-    def _score_by_deadline(self, request: ScoreRequest) -> Scores:
+    def _score_by_deadline(self, request: ScoreRequest, attempt: Attempt) -> Scores:
         if not self._free_helpers.acquire(blocking=False):
             raise ScoringFailed(Reason.OVERLOAD)
         job_id = uuid.uuid4().hex
-        round_trip = self._helpers.submit(self._ask, request, job_id)
+        round_trip = self._helpers.submit(self._ask, request, job_id, attempt)
         round_trip.add_done_callback(lambda _: self._free_helpers.release())
         left: Future[None] = Future()
         forget_client = request.client.when_gone(lambda: left.set_result(None))
@@ -171,13 +169,15 @@ class QueueScorer:
         with suppress(RedisError):
             self._redis.set(cancelled_key(job_id), b"", px=int(life_s * 1000))
 
-    def _ask(self, request: ScoreRequest, job_id: str) -> Scores:
+    def _ask(self, request: ScoreRequest, job_id: str, attempt: Attempt) -> Scores:
         try:
             look = self._look(request)
             passages = [_cut(passage, look.model) for passage in request.passages]
             different = list(dict.fromkeys(passages))
             missing = [passage for passage in different if passage not in look.known]
             known = look.known
+            if missing and not attempt.enter(self._model_breakers[request.model]):
+                raise ScoringFailed(Reason.CIRCUIT_OPEN)
             fresh = self._ask_workers(request, look, missing, job_id) if missing else _Fresh()
             if len(fresh.versions | ({look.model.version} if known else set())) > 1:
                 # versions are being exchanged, and scores of two make no order: all anew by one worker
@@ -237,13 +237,12 @@ class QueueScorer:
             query_text=request.query_text,
             passages=tuple(passages),
             deadline=look.now + max(remaining_s, 0.001),
+            sent=look.now,
         )
         speed = look.model.speed
         if speed and not look.load.admits(job.policy, job.cost, speed * remaining_s):
             raise ScoringFailed(Reason.OVERLOAD)
         parts = _split(job, look.model) if may_split else [job]
-        members = {Entry.of(part).to_member(): part.deadline for part in parts}
-        self._redis.zadd(load_key(job.model), members)
         for part in parts:
             self._send(part)
         fresh = _Fresh()
@@ -261,6 +260,7 @@ class QueueScorer:
         self._celery.send_task(
             SCORE_TASK,
             args=[job.to_message()],
+            headers=note(load_key(job.model), Entry.of(job).to_member(), job.deadline),
             argsrepr=f"(<job {job.id}>,)",  # monitors show this: no users' texts
             queue=online_queue(job.model),
             task_id=f"{job.id}.{job.part}",

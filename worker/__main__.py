@@ -54,6 +54,7 @@ def serve(settings: WorkerSettings, read: Callable[[], Mapping[str, ModelSetting
     from worker.app import consume, create_app
     from worker.batching import Batcher
     from worker.clock import RedisClock
+    from worker.handover import Hands
     from worker.identity import make_worker_id
     from worker.journal import Journal, KnownSuspects
     from worker.metrics import WorkerMetrics
@@ -69,6 +70,7 @@ def serve(settings: WorkerSettings, read: Callable[[], Mapping[str, ModelSetting
     )
     worker_id = make_worker_id()
     clock, suspects, metrics = RedisClock(), KnownSuspects(redis), WorkerMetrics()
+    hands = Hands(settings.concurrency)
 
     @cache
     def keep_journal(alias: str) -> Journal:
@@ -98,7 +100,7 @@ def serve(settings: WorkerSettings, read: Callable[[], Mapping[str, ModelSetting
         pass_limit_s=settings.pass_limit_s,
         silence_limit_s=settings.silence_limit_s,
         is_in_touch=lambda: state.should_stop is None and _answers(redis),
-        is_busy=lambda: len(state.reserved_requests) >= settings.concurrency,
+        is_busy=hands.are_full,
     )
     if settings.metrics_port:
         try:
@@ -112,7 +114,7 @@ def serve(settings: WorkerSettings, read: Callable[[], Mapping[str, ModelSetting
 
     def make_app() -> Celery:
         app = create_app(settings, has_room_for_bulk)
-        add_score_task(app, served, redis, outbox, metrics)
+        add_score_task(app, served, redis, clock, outbox, metrics, hands)
         return app
 
     mark.prepare()

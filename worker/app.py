@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 import socket
@@ -30,7 +31,7 @@ _SWEEP_INTERVAL_S = 10
 _RESTART_PAUSE_S = 1.0
 _SOCKET_TIMEOUT_S = 2.0
 _HEALTH_CHECK_S = 3  # a look that is answered so late, or at the latest twice so late, is tried anew
-_EVENTS_INTERVAL_S = 0.25
+_EVENTS_INTERVAL_S, _EVENTS_AT_ONCE = 0.25, 1000
 _BRPOP_S = 0.2  # after so long a look into the queues begins anew: there may be room for bulk then
 
 
@@ -53,6 +54,7 @@ class FrugalConsumer(Consumer):  # type: ignore[misc]
         """See `Consumer`; called for each new connection."""
         super().register_with_event_loop(hub)
         hub.call_repeatedly(_EVENTS_INTERVAL_S, self._flush_events)
+        self.event_dispatcher.buffer_limit = _EVENTS_AT_ONCE
 
 
 def create_app(settings: WorkerSettings, has_room_for_bulk: Callable[[], bool]) -> Celery:
@@ -132,6 +134,7 @@ def _create_worker(app: Celery, settings: WorkerSettings, mark: ServingMark) -> 
         requires = ("celery.worker.consumer.tasks:Tasks",)
 
         def start(self, _consumer: object) -> None:
+            gc.collect()  # a connection that was lost before keeps sockets in cycles of references
             mark.start()
 
         def stop(self, _consumer: object) -> None:

@@ -17,6 +17,7 @@ logger = logging.getLogger(__name__)
 
 _SUSPECTED_S = 3600
 _DIGEST_BYTES = 12
+_PAUSE_S = 0.01  # so long after a pass its entry may stay
 
 
 class KnownSuspects:
@@ -76,6 +77,8 @@ class Journal:
         while self._changed.wait():
             self._changed.clear()
             pairs = self._pairs
+            if not pairs and self._changed.wait(_PAUSE_S):
+                continue  # the next pass has begun, and its entry replaces this one's
             try:
                 if pairs:
                     self._redis.hset(RUNNING_KEY, self._entry, b"".join(map(_digest, pairs)))

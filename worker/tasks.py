@@ -5,11 +5,14 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
 
 from celery import Celery
 from redis import Redis, RedisError
 
 from worker.batching import CancelledJobError, ClosedError, LateError, ScoringError
+from worker.clock import RedisClock
 from worker.contract import (
     SCORE_TASK,
     ContractError,
@@ -18,6 +21,7 @@ from worker.contract import (
     cancelled_key,
     read_job_id,
 )
+from worker.handover import HandOver, Hands
 from worker.metrics import WorkerMetrics
 from worker.outbox import Outbox
 from worker.serving import ServedModels
@@ -29,7 +33,13 @@ _CANCELLED_POLL_S = 0.05
 
 
 def add_score_task(
-    app: Celery, models: ServedModels, redis: Redis, outbox: Outbox, metrics: WorkerMetrics
+    app: Celery,
+    models: ServedModels,
+    redis: Redis,
+    clock: RedisClock,
+    outbox: Outbox,
+    metrics: WorkerMetrics,
+    hands: Hands,
 ) -> None:
     """Register the score task with the models to serve by alias.
 
@@ -47,9 +57,10 @@ def add_score_task(
                 outbox.refuse(ScoreReply(id=job_id, error=_shorten(error)))
             return
         try:
-            if find_cancelled(redis, [job.id]):
+            age_s = max(clock.now() - job.sent, 0.0)
+            if age_s > _CANCELLED_POLL_S and find_cancelled(redis, [job.id]):
                 raise CancelledJobError("nobody waits for it")
-            reply = _score(job, models, metrics)
+            reply = _score(job, models, metrics, age_s if job.sent else 0.0)
         except CancelledJobError:
             metrics.count_job(job, "cancelled")
             logger.info("score.cancelled id=%s model=%s", job.id, job.model)
@@ -60,7 +71,12 @@ def add_score_task(
         else:
             outbox.answer(job, reply)
 
-    app.task(score, name=SCORE_TASK, shared=False)  # else every later app of the process would have it
+    app.task(
+        score,
+        name=SCORE_TASK,
+        shared=False,  # else every later app of the process would have it
+        Strategy=staticmethod(partial(HandOver, hands)),
+    )
 
 
 def find_cancelled(redis: Redis, job_ids: Sequence[str]) -> frozenset[str]:
@@ -86,7 +102,7 @@ def watch_cancelled(redis: Redis, models: ServedModels) -> None:
     threading.Thread(target=watch, name="cancelled", daemon=True).start()
 
 
-def _score(job: ScoreJob, models: ServedModels, metrics: WorkerMetrics) -> ScoreReply:
+def _score(job: ScoreJob, models: ServedModels, metrics: WorkerMetrics, age_s: float) -> ScoreReply:
     if job.model not in models:
         metrics.count_job(job, "refused")
         return ScoreReply(id=job.id, part=job.part, error=f"model: {job.model} is not served here")
@@ -97,13 +113,14 @@ def _score(job: ScoreJob, models: ServedModels, metrics: WorkerMetrics) -> Score
     except ClosedError:
         if models[job.model] is batcher:
             raise
-        return _score(job, models, metrics)  # it was exchanged just now
+        return _score(job, models, metrics, age_s)  # it was exchanged just now
     except LateError:
         raise
     except ScoringError as error:
         metrics.count_job(job, "failed")
         logger.warning("score.failed id=%s model=%s: %s", job.id, job.model, error)
         return ScoreReply(id=job.id, part=job.part, error=_shorten(error), model_version=version)
+    scored = replace(scored, queue_ms=scored.queue_ms + age_s * 1000)
     metrics.count_job(job, "scored", scored)
     logger.info(
         "score.complete id=%s model=%s passages=%d queue_ms=%.1f model_ms=%.1f",

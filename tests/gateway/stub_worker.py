@@ -58,9 +58,9 @@ def stub_worker(
 
 def read_job(message: dict) -> dict:
     """The job in a Celery message."""
-    body = base64.b64decode(message["body"])
+    body = message["body"]
     if message["headers"].get("compression"):
-        body = zlib.decompress(body)
+        body = zlib.decompress(base64.b64decode(body))
     return json.loads(body)[0][0]
 
 

@@ -337,6 +337,7 @@ def test_known_scores_do_not_hide_that_workers_fail(scorer, redis_server, store)
             if number < 4:
                 assert score(scorer, passages=["a"]).logits == (0.5,)
         assert fail(scorer)[0] == Reason.CIRCUIT_OPEN
+        assert score(scorer, passages=["a"]).logits == (0.5,)
 
 
 def test_late_searches_say_nothing_while_others_are_scored(redis_server):

@@ -56,7 +56,9 @@ class Sender:
             SCORE_TASK, args=[message], argsrepr="(<job>,)", queue=queue(ALIAS), ignore_result=True
         )
 
-    def send_job(self, job_id, *passages, query_text="how to delete a folder", deadline_s=60.0):
+    def send_job(
+        self, job_id, *passages, query_text="how to delete a folder", deadline_s=60.0, queue=online_queue
+    ):
         job = ScoreJob(
             id=job_id,
             model=ALIAS,
@@ -64,7 +66,7 @@ class Sender:
             passages=passages,
             deadline=time.time() + deadline_s,
         )
-        self.send(job.to_message())
+        self.send(job.to_message(), queue)
 
     def wait_for_reply(self, job_id, timeout_s=30):
         popped = self.redis.blpop([reply_key(job_id)], timeout=timeout_s)
@@ -82,7 +84,12 @@ class Sender:
         """What the workers tell of the model."""
         return ServingModel.from_hash(self.redis.hgetall(serving_key(ALIAS)), time.time())
 
+    def is_taken(self, queue=online_queue):
+        """Has a worker taken all that was sent?"""
+        return not self.redis.llen(f"{KEY_PREFIX}{queue(ALIAS)}")
+
     def count_unacknowledged(self):
+        """Only bulk is kept until it is acknowledged."""
         return self.redis.hlen(f"{KEY_PREFIX}unacked")
 
     def close(self):

@@ -58,11 +58,11 @@ def test_a_reply_survives_the_wire(reply):
         pytest.param({"passages": ["p" * MAX_PASSAGE_CHARS]}, id="longest passage"),
         pytest.param({"id": "i" * 64}, id="longest id"),
         pytest.param({"model": "bge-reranker-v2.5_m3"}, id="punctuated alias"),
-        pytest.param({"version": 2, "part": 3, "policy": "p", "bulk": True}, id="all given"),
+        pytest.param({"version": 2, "part": 3, "policy": "p", "bulk": True, "sent": 4.5}, id="all given"),
     ],
 )
 def test_a_job_within_its_limits_is_read(fields):
-    defaults = {"version": 2, "part": 0, "policy": "", "bulk": False}
+    defaults = {"version": 2, "part": 0, "policy": "", "bulk": False, "sent": 0.0}
     assert ScoreJob.from_message(JOB | fields).to_message() == defaults | JOB | fields
 
 

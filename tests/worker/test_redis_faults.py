@@ -10,6 +10,7 @@ from contextlib import closing
 from functools import partial
 from types import SimpleNamespace
 
+import psutil
 import pytest
 
 from gateway.score_queue import QueueScorer
@@ -17,7 +18,7 @@ from gateway.scoring import ScoreRequest, ScoringFailed
 from search_plugin import Reason
 from tests.conftest import RedisServer, find_free_port
 from tests.worker.conftest import Sender, WorkerProcess
-from worker.contract import load_key
+from worker.contract import bulk_queue, load_key, online_queue
 
 pytestmark = pytest.mark.system
 
@@ -108,13 +109,28 @@ def test_a_redis_in_trouble_is_a_failure_in_time_that_mends_itself(running, scor
 def test_a_job_that_meets_a_full_redis_on_its_way_does_not_stop_the_worker(running, score, wait_until):
     """The consumer can't note that it has taken it."""
     running.worker.process.send_signal(signal.SIGSTOP)
-    running.sender.send_job("unlucky", "text")
+    running.sender.send_job("unlucky", "text", queue=bulk_queue)
     fill(running)
     running.worker.process.send_signal(signal.SIGCONT)
     time.sleep(2)
     empty(running)
     wait_until(lambda: score("after") == (5,), timeout_s=10)
     assert running.worker.process.poll() is None
+
+
+@pytest.mark.parametrize("queue", [online_queue, bulk_queue])
+def test_losses_of_redis_with_jobs_in_hand_leave_no_connections_behind(running, score, queue, wait_until):
+    worker = psutil.Process(running.worker.process.pid)
+    n_open = []
+    for number in range(5):
+        running.sender.send_job(f"loss-{queue.__name__}-{number}", "slow text", queue=queue)
+        wait_until(lambda: running.sender.is_taken(queue))
+        time.sleep(0.3)  # what is on its way when a connection is cut is lost
+        running.redis.client_kill_filter(_type="normal", skipme=True)
+        running.sender.wait_for_reply(f"loss-{queue.__name__}-{number}")
+        wait_until(lambda: score("after") == (5,), timeout_s=15)
+        n_open.append(len(worker.net_connections()))
+    assert n_open[-1] <= n_open[0]
 
 
 def test_a_search_outlives_the_cut_of_all_connections(running, score):

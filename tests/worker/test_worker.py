@@ -7,7 +7,7 @@ import uuid
 import pytest
 from redis import Redis
 
-from worker.contract import cancelled_key, reply_key
+from worker.contract import bulk_queue, cancelled_key, reply_key
 from worker.tasks import find_cancelled
 
 pytestmark = pytest.mark.system
@@ -75,7 +75,7 @@ def test_a_malformed_message_is_answered_with_the_field_at_fault_and_does_not_co
         "passages": ["p"],
         "deadline": time.time() + 60,
     }
-    sender.send(job | change)
+    sender.send(job | change, bulk_queue)
     reply = sender.wait_for_reply(job_id)
     assert reply.scores is None
     assert reply.error.startswith(f"{named}: ")
@@ -84,7 +84,7 @@ def test_a_malformed_message_is_answered_with_the_field_at_fault_and_does_not_co
 
 @pytest.mark.parametrize("message", [None, "text", {"no": "id"}], ids=repr)
 def test_a_message_without_an_id_is_dropped_and_the_worker_goes_on(sender, job_id, message, wait_until):
-    sender.send(message)
+    sender.send(message, bulk_queue)
     assert sender.score(job_id, "passage").error is None
     wait_until(lambda: not sender.count_unacknowledged())
 

@@ -9,7 +9,7 @@ import time
 import psutil
 import pytest
 
-from worker.contract import MARK_LIFE_S, reply_key
+from worker.contract import MARK_LIFE_S, bulk_queue, online_queue, reply_key
 
 pytestmark = pytest.mark.system
 
@@ -49,11 +49,11 @@ def test_the_mark_outlives_its_own_expiry_and_goes_when_the_worker_is_killed(
     wait_until(lambda: not sender.is_served(), MARK_LIFE_S + 0.5)
 
 
-def test_a_killed_workers_job_goes_to_the_next_worker(redis_server, start_worker, sender, wait_until):
+def test_a_killed_workers_bulk_goes_to_the_next_worker(redis_server, start_worker, sender, wait_until):
     first = start_worker(redis_server.url, "--visibility-timeout-s", "1")
     wait_until(sender.is_served, START_S)
     passages = [f"how to parse text {n}" for n in range(10_000)]  # takes seconds
-    sender.send_job("long", *passages, deadline_s=300)
+    sender.send_job("long", *passages, deadline_s=300, queue=bulk_queue)
     wait_until(lambda: sender.count_unacknowledged())
     first.end(signal.SIGKILL)
     assert not sender.redis.exists(reply_key("long"))
@@ -61,16 +61,23 @@ def test_a_killed_workers_job_goes_to_the_next_worker(redis_server, start_worker
     assert len(sender.wait_for_reply("long", START_S).scores) == 10_000
 
 
-@pytest.mark.parametrize("passages", [1, 2_000], ids=["idle", "in the middle of a job"])
+@pytest.mark.parametrize(
+    ("passages", "queue"),
+    [
+        pytest.param(1, online_queue, id="idle"),
+        pytest.param(2_000, online_queue, id="in the middle of a search's job"),
+        pytest.param(2_000, bulk_queue, id="in the middle of bulk"),
+    ],
+)
 def test_a_worker_comes_back_by_itself_when_redis_does(
-    passages, redis_server, serving_worker, sender, wait_until
+    passages, queue, redis_server, serving_worker, sender, wait_until
 ):
-    """With a job not yet acknowledged Celery itself gives up; the models must stay loaded."""
-    sender.send_job("before", *[f"how to parse text {n}" for n in range(passages)])
+    """With bulk not yet acknowledged Celery itself gives up; the models must stay loaded."""
+    sender.send_job("before", *[f"how to parse text {n}" for n in range(passages)], queue=queue)
     if passages == 1:
         sender.wait_for_reply("before")
     else:
-        wait_until(lambda: sender.count_unacknowledged())
+        wait_until(lambda: sender.is_taken(queue))
     redis_server.kill()
     redis_server.start()
     wait_until(sender.is_served)
@@ -80,13 +87,14 @@ def test_a_worker_comes_back_by_itself_when_redis_does(
     assert serving_worker.log.count("model.loaded") == 1
 
 
+@pytest.mark.parametrize("queue", [online_queue, bulk_queue])
 @pytest.mark.parametrize("signal_number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_ends_the_worker_in_seconds_after_the_jobs_it_took(
-    signal_number, serving_worker, sender, wait_until
+    signal_number, queue, serving_worker, sender, wait_until
 ):
     passages = [f"how to parse text {n}" for n in range(2_000)]
-    sender.send_job("last", *passages)
-    wait_until(lambda: sender.count_unacknowledged())
+    sender.send_job("last", *passages, queue=queue)
+    wait_until(lambda: sender.is_taken(queue))
     started = time.monotonic()
     assert serving_worker.end(signal_number) == 0
     assert time.monotonic() - started < 15

@@ -27,6 +27,9 @@ _PORTS = {"redis": 6379, "rediss": 6379, "sentinel": 26379, "sentinels": 26379}
 _TLS_SCHEMES = ("rediss", "sentinels")
 _SENTINEL_SCHEMES = ("sentinel", "sentinels")
 
+_TRANSPORT = "worker.contract.transport:RedisTransport"
+_SENTINEL_TRANSPORT = "worker.contract.transport:SentinelTransport"
+
 _TLS_FILES = ("ssl_ca_certs", "ssl_certfile", "ssl_keyfile")
 _TLS_CHOICES = {"ssl_cert_reqs": ("required", "none"), "ssl_check_hostname": ("true", "false")}
 _TLS_OPTIONS = (*_TLS_FILES, *_TLS_CHOICES, "ssl_password")  # redis-py's names
@@ -111,6 +114,7 @@ class RedisAddress:
         return {
             "broker_read_url": url,
             "broker_write_url": url,
+            "broker_transport": _SENTINEL_TRANSPORT if self.master_name else _TRANSPORT,
             "broker_use_ssl": dict(self.tls) or False,
             "broker_transport_options": {**BROKER_OPTIONS, **options},
         }

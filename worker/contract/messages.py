@@ -76,6 +76,9 @@ class ScoreJob(_Message):
     deadline: FiniteFloat = Field(
         gt=0, strict=True, description="Epoch seconds of Redis's clock; a later reply helps nobody."
     )
+    sent: FiniteFloat = Field(
+        default=0.0, ge=0, strict=True, description="When, by the same clock; 0: not known."
+    )
 
     @property
     def cost(self) -> int:
@@ -105,7 +108,7 @@ class ScoreReply(_Message):
     part: int = Field(default=0, ge=0)
     scores: tuple[FiniteFloat, ...] | None = None
     error: str | None = Field(default=None, min_length=1, max_length=1_000)
-    queue_ms: FiniteFloat = Field(default=0.0, ge=0, description="From the task's start to the forward pass.")
+    queue_ms: FiniteFloat = Field(default=0.0, ge=0, description="From sending to the first forward pass.")
     model_ms: FiniteFloat = Field(default=0.0, ge=0, description="The forward passes that it had a share in.")
     model_version: str = Field(default="", max_length=100, description="Changes when the model's files do.")
 

@@ -9,6 +9,9 @@ BROKER_OPTIONS = {"global_keyprefix": KEY_PREFIX, "priority_steps": [0]}
 
 SCORE_TASK = "rerank.score"
 
+ONLINE_PREFIX = "online."
+"""What the names of the queues of searches begin with."""
+
 CACHED_QUERIES_KEY = "rerank:cached-queries"
 """The sorted set of the keys with cached scores, by when they were last written (Redis's epoch seconds)."""
 
@@ -21,7 +24,7 @@ SUSPECTS_KEY = "rerank:suspects"
 
 def online_queue(model: str) -> str:
     """The Celery queue of the jobs that a search waits for."""
-    return f"online.{model}"
+    return f"{ONLINE_PREFIX}{model}"
 
 
 def bulk_queue(model: str) -> str:
