@@ -35,6 +35,7 @@ from gateway.scoring import ScoreRequest, Scores, ScoringFailed
 from rerankers import AbsReranker, FlagAutoReranker
 from tests.conftest import RedisServer, find_free_port
 from tests.processes import running
+from worker.contract import serving_key
 
 ROUNDS = 3
 PASSAGE_WORDS = 25
@@ -54,6 +55,7 @@ PEERS = {"Infinity, torch": "infinity", "sentence-transformers": "flag_embedding
 
 DEADLINE_S = 1.0
 LOAD_S = 10.0
+SLEEP_S = 0.002
 LOADS = (0.5, 1.0, 2.0)
 """How many searches come, of those that can be scored."""
 
@@ -63,7 +65,8 @@ def main() -> int:
         folder = Path(name)
         model = make_model(folder / "model")
         rows = []
-        for row in chain(measure_cost(folder, model), measure_model(folder, model)):
+        measures = (measure_cost, measure_workers, measure_model)
+        for row in chain.from_iterable(measure(folder, model) for measure in measures):
             print(*row, sep=": ", flush=True)  # it takes minutes
             rows.append(row)
     print(append_report("the queue", rows))
@@ -81,16 +84,23 @@ def make_model(folder: Path) -> Path:
 
 
 @contextmanager
-def served(folder: Path, model: Path, module: str = "worker", *flags: str) -> Iterator[QueueScorer]:
-    """Redis, a worker that serves, and what a gateway has to ask it."""
+def served(
+    folder: Path, model: Path, module: str = "worker", *flags: str, n_workers: int = 1, pair_s: float = 0.0
+) -> Iterator[QueueScorer]:
+    """Redis, workers that serve, and what a gateway has to ask them."""
     redis = RedisServer(find_free_port())
     redis.start()
     config = folder / "rerank.toml"
     config.write_text(f'[models.demo]\npath = "{model}"\ndevices = "cpu"\n')
     command = [sys.executable, "-m", module, "--redis-url", redis.url, "--config", str(config), *flags]
-    with running(command, {}, folder / "worker.log") as process, Redis.from_url(redis.url) as client:
-        while not client.exists("rerank:serving:demo"):
-            process.expect_running()
+    with ExitStack() as stack, Redis.from_url(redis.url) as client:
+        logs = [folder / f"worker-{number}.log" for number in range(n_workers)]
+        processes = [
+            stack.enter_context(running(command, {"SECONDS_A_PAIR": str(pair_s)}, log)) for log in logs
+        ]
+        while client.hlen(serving_key("demo")) < n_workers:
+            for process in processes:
+                process.expect_running()
             time.sleep(0.1)
         scorer = QueueScorer(redis.url, max_waiting=128)
         yield scorer
@@ -109,6 +119,24 @@ def measure_cost(folder: Path, model: Path) -> Iterator[Row]:
         ask(scorer, search)
         took = run_clients(1, [search] * 200, lambda search: ask(scorer, search))
         yield "100 pairs whose scores are known: p50 / p99", tell_times(took)
+
+
+def measure_workers(folder: Path, model: Path) -> Iterator[Row]:
+    """Workers whose model sleeps, as if each had a device of its own."""
+    worker = ("benchmarks.instant_worker", "--cache-ttl-s", "0")
+    speeds: dict[int, list[float]] = {1: [], 2: []}
+    for _ in range(ROUNDS):
+        for n_workers, found in speeds.items():
+            with served(folder, model, *worker, n_workers=n_workers, pair_s=SLEEP_S) as scorer:
+                run_clients(16, make_searches(32, 10), lambda search: ask(scorer, search))
+                searches = make_searches(200, 10)
+                seconds = measure_s(lambda: run_clients(16, searches, lambda search: ask(scorer, search)))  # noqa: B023
+                found.append(len(searches) * 10 / seconds)
+    one, two = map(statistics.median, speeds.values())
+    yield (
+        "two workers with a device each, 10 pairs a search, 16 clients",
+        f"{two / one:.2f} times one's speed",
+    )
 
 
 def measure_model(folder: Path, model: Path) -> Iterator[Row]:

