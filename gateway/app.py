@@ -10,7 +10,10 @@ from flask import Flask
 from werkzeug.exceptions import HTTPException
 
 from gateway.cluster import Cluster, open_cluster
+from gateway.direct.api import DirectScoring, make_blueprint
+from gateway.direct.api import make_app as make_direct_app
 from gateway.errors import STATUSES, ClientGone, GatewayError, RefusedRequest, UnreadableBody, error_body
+from gateway.keys import Keys
 from gateway.ops import make_ops
 from gateway.policies import PolicyFile
 from gateway.proxy import forward
@@ -50,8 +53,12 @@ def create_app(
     )
     searches = Searches(SearchTools(cluster, Rescorer(scorer), policies, settings.search_body_limit_bytes))
     app = Flask(__name__, static_folder=None)
+    direct = DirectScoring(scorer, policies, settings, Keys(settings.keys))
     app.register_blueprint(make_ops(cluster, scorer, policies))
+    app.register_blueprint(make_blueprint(direct), url_prefix="/_rerank")
     _register_errors(app)
+    direct_app = make_direct_app(direct)
+    direct_app.register_error_handler(GatewayError, _answer_error)
 
     def answer(asked: ClientRequest) -> Answer:
         if is_explain(asked.target):
@@ -62,7 +69,14 @@ def create_app(
             return answer_nodes_info(cluster, asked, settings.publish_address)
         return forward(cluster, asked)
 
-    app.wsgi_app = _put_before(app.wsgi_app, answer)  # type: ignore[assignment,method-assign]
+    gateway = _put_before(app.wsgi_app, answer)
+
+    def call(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        """The port tells by which listener a request came."""
+        is_direct = settings.rerank_port is not None and environ["SERVER_PORT"] == settings.rerank_port
+        return (direct_app if is_direct else gateway)(environ, start_response)
+
+    app.wsgi_app = call  # type: ignore[method-assign]
     return app
 
 

@@ -1,4 +1,4 @@
-"""Knows what Prometheus is told of searches, over all processes of this gateway."""
+"""Knows what Prometheus is told of searches and direct scoring, over all processes of this gateway."""
 
 from __future__ import annotations
 
@@ -31,6 +31,19 @@ _stages = Histogram(
     buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10),
     registry=_own,
 )
+_direct = Counter(
+    "rerank_gateway_direct_total",
+    "Requests to the rerank APIs, by path and status.",
+    ["path", "status"],
+    registry=_own,
+)
+_direct_seconds = Histogram(
+    "rerank_gateway_direct_seconds",
+    "How long these took.",
+    ["path"],
+    buckets=(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30),
+    registry=_own,
+)
 
 
 def count_request(
@@ -47,6 +60,14 @@ def count_request(
     _pairs.labels("worker").inc(n_scored)
     for stage, spent_ms in stage_ms.items():
         _stages.labels(stage).observe(spent_ms / 1000)
+
+
+def count_direct(path: str, status: int, seconds: float, *, n_cached: int, n_scored: int) -> None:
+    """Count a request to a rerank API."""
+    _direct.labels(path, str(status)).inc()
+    _direct_seconds.labels(path).observe(seconds)
+    _pairs.labels("cache").inc(n_cached)
+    _pairs.labels("worker").inc(n_scored)
 
 
 def tell_metrics() -> bytes:

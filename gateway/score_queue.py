@@ -70,10 +70,11 @@ class _Look:
 
 @dataclass
 class _Fresh:
-    """What workers answered: scores by passage, the slowest one's time, and of which versions they are."""
+    """What workers answered: scores by passage, the slowest one's time, all tokens, and their versions."""
 
     scores: dict[str, float] = field(default_factory=dict)
     model_ms: float = 0.0
+    n_tokens: int = 0
     versions: set[str] = field(default_factory=set)
 
 
@@ -185,7 +186,9 @@ class QueueScorer:
                 fresh = self._ask_workers(request, look, different, job_id + "-again", may_split=False)
             scores = known | fresh.scores
             n_cached = sum(passage in known for passage in passages)
-            return Scores(tuple(scores[passage] for passage in passages), fresh.model_ms, n_cached)
+            return Scores(
+                tuple(scores[passage] for passage in passages), fresh.model_ms, n_cached, fresh.n_tokens
+            )
         except (RedisError, OperationalError, ContractError) as error:
             logger.warning("score.failed model=%s: %s", request.model, error)
             raise ScoringFailed(Reason.BACKEND_ERROR) from error
@@ -252,6 +255,7 @@ class QueueScorer:
                 raise ScoringFailed(Reason.BACKEND_ERROR)
             fresh.scores |= zip(asked, reply.scores, strict=True)
             fresh.model_ms = max(fresh.model_ms, reply.model_ms)
+            fresh.n_tokens += reply.n_tokens
             fresh.versions.add(reply.model_version)
         return fresh
 

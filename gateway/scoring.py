@@ -44,11 +44,13 @@ class Scores:
     Attributes:
         model_ms: what the model took; the passes may have been shared.
         n_cached: how many were known already.
+        n_tokens: computed for the others.
     """
 
     logits: tuple[float, ...]
     model_ms: float = 0.0
     n_cached: int = 0
+    n_tokens: int = 0
 
 
 class Scorer(Protocol):

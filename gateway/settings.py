@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Self
 
-from pydantic import AfterValidator, Field, PositiveInt, ValidationError, model_validator
+from pydantic import AfterValidator, Field, PositiveInt, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
 from gateway.cluster_settings import ClusterSettings, name_flag
@@ -28,6 +28,10 @@ def _check_bind(value: str) -> str:
     if not (host and colon and port.isdecimal() and int(port) < 65536):
         raise ValueError("expected host:port")
     return value
+
+
+def _port(bind: str) -> str:
+    return bind.rpartition(":")[2]
 
 
 class GatewaySettings(ClusterSettings, BaseSettings):
@@ -65,6 +69,25 @@ class GatewaySettings(ClusterSettings, BaseSettings):
         description="Where clients find the gateway, host:port: told to those that sniff, which would leave "
         "the gateway for the nodes' own addresses.",
     )
+    rerank_bind: Annotated[str, AfterValidator(_check_bind)] | None = Field(
+        None,
+        description="Where the rerank APIs (/v1/rerank and others) are reached without a search path, "
+        "host:port; they stand under /_rerank on --bind too.",
+    )
+    rerank_max_documents: PositiveInt = Field(
+        1000, description="Texts that one request to a rerank API may have."
+    )
+    rerank_body_limit_bytes: PositiveInt = Field(
+        16 * 1024 * 1024, description="How long the body of such a request may be."
+    )
+    rerank_deadline_ms: PositiveInt = Field(
+        30_000, description="How long such a request may wait for its scores, in milliseconds."
+    )
+    api_keys: SecretStr = Field(
+        SecretStr(""),
+        description="Keys for the rerank APIs, separated by commas; a client sends one as Authorization: "
+        "Bearer KEY. Without any, everybody is let in.",
+    )
     redis_url: Annotated[str, AfterValidator(check_redis_url)] = Field(
         "redis://127.0.0.1:6379/0",
         description="The Redis through which jobs reach the workers: redis://, rediss://, or Sentinels that "
@@ -91,6 +114,22 @@ class GatewaySettings(ClusterSettings, BaseSettings):
         if self.tls_key is not None and self.tls_cert is None:
             raise ValueError("--tls-key needs --tls-cert")
         return self
+
+    @model_validator(mode="after")
+    def _check_ports(self) -> Self:
+        if self.rerank_port is not None and self.rerank_port == _port(self.bind):
+            raise ValueError("--rerank-bind needs another port than --bind")
+        return self
+
+    @property
+    def keys(self) -> list[str]:
+        """Those of ``api_keys``."""
+        return [key.strip() for key in self.api_keys.get_secret_value().split(",") if key.strip()]
+
+    @property
+    def rerank_port(self) -> str | None:
+        """The port by which a request to the rerank APIs' own listener is told from others."""
+        return _port(self.rerank_bind) if self.rerank_bind else None
 
 
 def read_settings(argv: Sequence[str]) -> GatewaySettings:
@@ -129,11 +168,11 @@ class Config:
 
     Attributes:
         policies: in the file's order.
-        models: the aliases that are declared.
+        models: the aliases that are declared, in the file's order.
     """
 
     policies: tuple[Policy, ...]
-    models: frozenset[str]
+    models: tuple[str, ...]
 
 
 def read_config(path: Path) -> Config:
@@ -156,7 +195,7 @@ def read_config(path: Path) -> Config:
         raise ConfigurationError(f"{path}: policies: expected tables, [[policies]]")
     policies = tuple(_read_policy(path, number, table) for number, table in enumerate(found, start=1))
     _check_together(path, policies, models)
-    return Config(policies, frozenset(models))
+    return Config(policies, tuple(models))
 
 
 def _read_toml(path: Path) -> dict[str, Any]:

@@ -295,7 +295,7 @@ def _reset(connection: socket.socket) -> None:
 
 def _gunicorn_settings(settings: GatewaySettings) -> dict[str, Any]:
     return {
-        "bind": settings.bind,
+        "bind": [settings.bind, *([settings.rerank_bind] if settings.rerank_bind else [])],
         "certfile": settings.tls_cert and str(settings.tls_cert),
         "keyfile": settings.tls_key and str(settings.tls_key),
         "workers": settings.workers,

@@ -60,6 +60,7 @@ class Scored:
     scores: tuple[float, ...]
     queue_ms: float  # from when it was encoded to the first forward pass
     model_ms: float  # encoding, and the forward passes that it had a share in
+    n_tokens: int = 0  # of its pairs
 
 
 Clock = Callable[[], float]
@@ -128,6 +129,7 @@ class _Waiting:
     future: Future[Scored] = field(default_factory=Future)
     open: dict[str, _Pair] = field(default_factory=dict)  # passage → pair without a score, longest first
     scores: dict[str, float] = field(default_factory=dict)
+    n_tokens: int = 0
     is_alone: bool = False  # a pass of several jobs failed: this one gets its own
     started_s: float = math.inf
     model_s: float = 0.0
@@ -268,6 +270,7 @@ class Batcher(Generic[L]):
         longest_first = sorted(zip(passages, rows, strict=True), key=lambda pair: -len(pair[1]["input_ids"]))
         waiting.submitted_s = time.monotonic()
         waiting.model_s = waiting.submitted_s - started_s
+        waiting.n_tokens = sum(len(row["input_ids"]) for row in rows)
         with self._changed:
             if self._is_closed:
                 raise ClosedError("the batcher is closed")
@@ -442,7 +445,8 @@ class Batcher(Generic[L]):
         self._waiting.remove(waiting)
         scores = tuple(waiting.scores[passage] for passage in waiting.job.passages)
         queue_ms = (waiting.started_s - waiting.submitted_s) * 1000
-        waiting.future.set_result(Scored(scores, max(queue_ms, 0.0), waiting.model_s * 1000))
+        model_ms = waiting.model_s * 1000
+        waiting.future.set_result(Scored(scores, max(queue_ms, 0.0), model_ms, waiting.n_tokens))
 
     def _isolate(self, jobs: Sequence[_Waiting], error: ModelFailedError) -> None:
         if len(jobs) == 1:

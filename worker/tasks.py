@@ -132,6 +132,7 @@ def _score(job: ScoreJob, models: ServedModels, metrics: WorkerMetrics, age_s: f
         scores=scored.scores,
         queue_ms=scored.queue_ms,
         model_ms=scored.model_ms,
+        n_tokens=scored.n_tokens,
         model_version=version,
     )
 

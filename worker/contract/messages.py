@@ -110,6 +110,7 @@ class ScoreReply(_Message):
     error: str | None = Field(default=None, min_length=1, max_length=1_000)
     queue_ms: FiniteFloat = Field(default=0.0, ge=0, description="From sending to the first forward pass.")
     model_ms: FiniteFloat = Field(default=0.0, ge=0, description="The forward passes that it had a share in.")
+    n_tokens: int = Field(default=0, ge=0, description="What the job's pairs have.")
     model_version: str = Field(default="", max_length=100, description="Changes when the model's files do.")
 
     @model_validator(mode="after")

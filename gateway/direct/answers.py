@@ -1,0 +1,158 @@
+"""Knows how each rerank API writes scores and errors."""
+
+from __future__ import annotations
+
+import math
+import time
+import uuid
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from gateway.direct.asks import Kind, RerankBody, ScoreBody
+
+VERSION = "2"  # of the API, as Cohere counts
+
+Written = Any
+"""Whatever JSON the dialect has: an object, or TEI's array."""
+
+
+@dataclass(frozen=True)
+class Scored:
+    """What is known of a request when it is scored.
+
+    Attributes:
+        logits: one a pair, in their order.
+        n_tokens: computed for it; known pairs cost none.
+    """
+
+    model: str
+    logits: Sequence[float]
+    raw_scores: bool
+    n_tokens: int
+
+    @property
+    def scores(self) -> list[float]:
+        """As they are told: nine significant digits, which OpenSearch's connector can cast."""
+        return [_round(logit if self.raw_scores else _sigmoid(logit)) for logit in self.logits]
+
+    def ranked(self, top_n: int | None) -> list[tuple[int, float]]:
+        """(index, score) of the best, best first."""
+        scores = self.scores
+        order = sorted(range(len(scores)), key=lambda index: (-self.logits[index], index))
+        return [(index, scores[index]) for index in order[: top_n or None]]
+
+
+def write_rerank(body: RerankBody, scored: Scored, members: frozenset[str]) -> Written:
+    """What Cohere, Jina, Infinity and LiteLLM read; and Voyage, where the body has members of its own.
+
+    Args:
+        members: the names in the body as it came.
+    """
+    texts = body.texts if body.return_documents else ()
+    ranked = scored.ranked(body.top_n)
+    results = [
+        {"index": index, "relevance_score": score, **({"document": {"text": texts[index]}} if texts else {})}
+        for index, score in ranked
+    ]
+    answer = {
+        "id": uuid.uuid4().hex,
+        "object": "list",
+        "model": scored.model,
+        "created": int(time.time()),
+        "results": results,
+        "usage": {"prompt_tokens": scored.n_tokens, "total_tokens": scored.n_tokens},
+        "meta": {
+            "api_version": {"version": VERSION},
+            "billed_units": {"search_units": 1, "total_tokens": scored.n_tokens},
+            "tokens": {"input_tokens": scored.n_tokens, "output_tokens": 0},
+        },
+    }
+    if members & {"top_k", "truncation"}:
+        answer["data"] = [
+            {"index": index, "relevance_score": score, **({"document": texts[index]} if texts else {})}
+            for index, score in ranked
+        ]
+    return answer
+
+
+def write_tei(body: RerankBody, scored: Scored, _members: frozenset[str]) -> Written:
+    """Text Embeddings Inference's array, best first."""
+    texts = body.texts if body.return_documents else ()
+    return [
+        {"index": index, "score": score, **({"text": texts[index]} if texts else {})}
+        for index, score in scored.ranked(body.top_n)
+    ]
+
+
+def write_score(_body: ScoreBody, scored: Scored, _members: frozenset[str]) -> Written:
+    """vLLM's list, in the order of the texts."""
+    return {
+        "id": uuid.uuid4().hex,
+        "object": "list",
+        "created": int(time.time()),
+        "model": scored.model,
+        "data": [
+            {"index": index, "object": "score", "score": score} for index, score in enumerate(scored.scores)
+        ],
+        "usage": {"prompt_tokens": scored.n_tokens, "total_tokens": scored.n_tokens},
+    }
+
+
+WRITERS: Mapping[Kind, Callable[[Any, Scored, frozenset[str]], Written]] = {
+    "rerank": write_rerank,
+    "tei": write_tei,
+    "score": write_score,
+}
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Why a request gets no scores.
+
+    Attributes:
+        kind: in OpenAI's words.
+        tei_status, tei_kind: in TEI's.
+    """
+
+    status: int
+    kind: str
+    tei_status: int
+    tei_kind: str
+
+
+INVALID = Problem(422, "invalid_request_error", 422, "Validation")
+MALFORMED = Problem(400, "invalid_request_error", 422, "Validation")
+EMPTY = Problem(400, "invalid_request_error", 400, "Empty")
+TOO_LARGE = Problem(413, "invalid_request_error", 413, "Validation")
+UNKNOWN_MODEL = Problem(404, "not_found_error", 404, "Validation")
+UNKNOWN_PATH = Problem(404, "not_found_error", 404, "Validation")
+NO_KEY = Problem(401, "authentication_error", 401, "Validation")
+OVERLOADED = Problem(429, "rate_limit_error", 429, "Overloaded")
+UNSERVED = Problem(503, "service_unavailable_error", 503, "Unhealthy")
+FAILED = Problem(503, "service_unavailable_error", 424, "Backend")
+LATE = Problem(504, "timeout_error", 424, "Backend")
+MISTAKE = Problem(500, "internal_error", 500, "Backend")
+
+
+def write_problem(kind: Kind, problem: Problem, message: str, param: str | None) -> tuple[int, Written]:
+    """Status and body, in the dialect's words.
+
+    Args:
+        param: the member at fault.
+    """
+    if kind == "tei":
+        return problem.tei_status, {"error": message, "error_type": problem.tei_kind}
+    error = {"message": message, "type": problem.kind, "param": param, "code": problem.status}
+    return problem.status, {"error": error, "message": message, "detail": message}
+
+
+def _sigmoid(logit: float) -> float:
+    if logit >= 0:
+        return 1 / (1 + math.exp(-logit))
+    power = math.exp(max(logit, -700.0))
+    return power / (1 + power)
+
+
+def _round(score: float) -> float:
+    return float(f"{score:.9g}")

@@ -1,0 +1,163 @@
+"""Knows how each rerank API writes what is to be scored; nothing of queues or HTTP.
+
+Sources: the public references of Cohere (v1, v2), Jina, Voyage, Text Embeddings Inference (TEI), Infinity and
+vLLM. Members that nothing here reads are ignored, as all of these servers do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field, StringConstraints, model_validator
+from pydantic_core import PydanticCustomError
+
+from search_plugin.raw_json import replace_surrogates
+from worker.contract import MAX_PASSAGE_CHARS, MAX_QUERY_CHARS
+
+Query = Annotated[str, StringConstraints(min_length=1, max_length=MAX_QUERY_CHARS)]
+
+
+@dataclass(frozen=True)
+class Ask:
+    """What is to be scored.
+
+    Attributes:
+        model: an alias; empty: the first one declared.
+        pairs: (query, text), in the order of the answer's indices.
+        raw_scores: logits, not their sigmoids.
+    """
+
+    model: str
+    pairs: tuple[tuple[str, str], ...]
+    raw_scores: bool = False
+
+    def by_query(self) -> dict[str, list[int]]:
+        """The places of each query's pairs."""
+        places: dict[str, list[int]] = {}
+        for place, (query, _) in enumerate(self.pairs):
+            places.setdefault(query, []).append(place)
+        return places
+
+
+class _Body(BaseModel):
+    """A request's body."""
+
+    model_config = ConfigDict(extra="ignore", hide_input_in_errors=True)
+
+    model: str = Field(
+        default="", max_length=100, description="The alias of a declared model; the first one if left out."
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _drop_nulls(cls, body: Any) -> Any:
+        """A member that is null says as much as one that is missing."""
+        return (
+            {name: value for name, value in body.items() if value is not None}
+            if isinstance(body, dict)
+            else body
+        )
+
+    def to_ask(self) -> Ask:
+        """In neutral words."""
+        raise NotImplementedError
+
+
+class RerankBody(_Body):
+    """A query and documents to be put into order, as Cohere, Jina, Voyage, Infinity and LiteLLM write it."""
+
+    query: Query = Field(description="What was searched for.")
+    documents: list[str | dict[str, Any]] = Field(
+        validation_alias=AliasChoices("documents", "texts"),
+        description="Texts, or objects: of these the member text, or those that rank_fields names, or all.",
+    )
+    top_n: int | None = Field(
+        default=None,
+        ge=0,
+        validation_alias=AliasChoices("top_n", "top_k"),
+        description="How many of the best are told; 0 or nothing: all. (Voyage: top_k)",
+    )
+    return_documents: bool = Field(
+        default=False,
+        validation_alias=AliasChoices("return_documents", "return_text"),
+        description="Whether each result quotes its text.",
+    )
+    rank_fields: list[str] | None = Field(default=None, description="Members of documents that are read.")
+    raw_scores: bool = Field(default=False, description="Logits instead of scores between 0 and 1.")
+
+    def to_ask(self) -> Ask:
+        """See `_Body`."""
+        return Ask(self.model, tuple((self.query, text) for text in self.texts), self.raw_scores)
+
+    @property
+    def texts(self) -> list[str]:
+        """The documents as they are read."""
+        return [_clean(_to_text(document, self.rank_fields)) for document in self.documents]
+
+    @model_validator(mode="after")
+    def _check_documents(self) -> Self:
+        if not self.documents:
+            raise PydanticCustomError("empty", "documents: at least one is needed")
+        return self
+
+
+class TeiBody(RerankBody):
+    """A query and texts, as Text Embeddings Inference takes them."""
+
+
+class ScoreBody(_Body):
+    """Texts and others to hold them against, as vLLM takes them: one and many, or as many of both."""
+
+    text_1: str | list[str] = Field(
+        validation_alias=AliasChoices("text_1", "queries", "data_1"), description="One query, or one a text."
+    )
+    text_2: str | list[str] = Field(
+        validation_alias=AliasChoices("text_2", "documents", "items", "data_2"),
+        description="The texts to score.",
+    )
+    use_activation: bool = Field(default=True, description="Scores between 0 and 1; false: logits.")
+
+    def to_ask(self) -> Ask:
+        """See `_Body`."""
+        queries, texts = _to_list(self.text_1), _to_list(self.text_2)
+        if len(queries) == 1:
+            queries *= len(texts)
+        pairs = zip(queries, map(_clean, texts), strict=True)
+        return Ask(self.model, tuple(pairs), not self.use_activation)
+
+    @model_validator(mode="after")
+    def _check_lengths(self) -> Self:
+        queries, texts = _to_list(self.text_1), _to_list(self.text_2)
+        if not queries or not texts:
+            raise PydanticCustomError("empty", "text_1, text_2: at least one text is needed in each")
+        if len(queries) not in (1, len(texts)):
+            counts = {"queries": len(queries), "texts": len(texts)}
+            raise PydanticCustomError(
+                "lengths", "text_1 has {queries} and text_2 {texts} texts; one, or as many, expected", counts
+            )
+        if not all(0 < len(query) <= MAX_QUERY_CHARS for query in queries):
+            raise PydanticCustomError("length", f"text_1: 1 to {MAX_QUERY_CHARS} characters expected")
+        return self
+
+
+Kind = Literal["rerank", "tei", "score"]
+BODIES: Mapping[Kind, type[_Body]] = {"rerank": RerankBody, "tei": TeiBody, "score": ScoreBody}
+
+
+def _to_text(document: str | dict[str, Any], fields: Sequence[str] | None) -> str:
+    if isinstance(document, str):
+        return document
+    if fields is None and isinstance(document.get("text"), str):
+        return str(document["text"])
+    named = document if fields is None else {name: document[name] for name in fields if name in document}
+    return "\n".join(f"{name}: {value}" for name, value in named.items() if value is not None)
+
+
+def _clean(text: str) -> str:
+    return replace_surrogates(text[:MAX_PASSAGE_CHARS])
+
+
+def _to_list(texts: str | list[str]) -> list[str]:
+    return [texts] if isinstance(texts, str) else texts
