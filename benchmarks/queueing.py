@@ -27,7 +27,7 @@ from transformers import AutoModelForSequenceClassification
 
 from benchmarks.report import Row, append_report
 from benchmarks.rerankers import ask as ask_contender
-from benchmarks.rerankers import contender, prepare_environment
+from benchmarks.rerankers import contender, prepare_peer
 from benchmarks.timing import Times
 from demo import settings
 from gateway.score_queue import QueueScorer
@@ -173,7 +173,7 @@ def compare(
     work.write_text(json.dumps({"searches": searches, "clients": clients}))
     with ExitStack() as stack:
         peers = {
-            name: stack.enter_context(contender(prepare_environment(environment), name, model, work))
+            name: stack.enter_context(contender(prepare_peer(environment), name, model, work))
             for name, environment in PEERS.items()
         }
 

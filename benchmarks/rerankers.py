@@ -30,6 +30,7 @@ from transformers import (
 from benchmarks.report import Row, append_report
 from demo import settings
 from rerankers.commands.speed import measure_matmul
+from tests.environments import prepare_environment
 
 STATE = settings.ROOT / "var" / "benchmarks" / "rerankers"
 PEERS = settings.ROOT / "var" / "benchmarks" / "peers"
@@ -114,7 +115,7 @@ def main() -> int:
     many = "how many passages of one query (default: %(default)s, a minute's work of a slow processor)"
     parser.add_argument("--passages", type=int, default=34, help=many)
     arguments = parser.parse_args()
-    pythons = {name: prepare_environment(name) for name in ENVIRONMENTS} | {"ours": Path(sys.executable)}
+    pythons = {name: prepare_peer(name) for name in ENVIRONMENTS} | {"ours": Path(sys.executable)}
     pairs = make_pairs(arguments.passages)
     STATE.mkdir(parents=True, exist_ok=True)
     rows = [row for match in MATCHES for row in run(match, pairs, pythons, arguments.rounds)]
@@ -122,19 +123,9 @@ def main() -> int:
     return 0
 
 
-def prepare_environment(name: str) -> Path:
-    """The interpreter of an environment with peers, made anew when its requirements have changed."""
-    wanted = (Path(__file__).parent / "peers" / ENVIRONMENTS[name]).read_text()
-    python = PEERS / name / "bin" / "python"
-    installed = PEERS / name / "installed.txt"
-    if not installed.exists() or installed.read_text() != wanted:
-        uv = [str(Path(sys.executable).parent / "uv")]
-        create = ["venv", "--quiet", "--clear", "--python", sys.executable, str(PEERS / name)]
-        subprocess.run([*uv, *create], check=True)
-        install = ["pip", "install", "--quiet", "--python", str(python), "--requirement", "-"]
-        subprocess.run([*uv, *install], input=wanted, text=True, check=True)
-        installed.write_text(wanted)
-    return python
+def prepare_peer(name: str) -> Path:
+    """The interpreter of an environment with a peer."""
+    return prepare_environment(PEERS / name, Path(__file__).parent / "peers" / ENVIRONMENTS[name])
 
 
 def make_pairs(passages: int) -> Pairs:

@@ -44,7 +44,7 @@ class Scored:
 
 
 def write_rerank(body: RerankBody, scored: Scored, members: frozenset[str]) -> Written:
-    """What Cohere, Jina, Infinity and LiteLLM read; and Voyage, where the body has members of its own.
+    """What clients of Cohere, Jina and vLLM read; and Voyage, where the body has members of its own.
 
     Args:
         members: the names in the body as it came.
@@ -76,6 +76,15 @@ def write_rerank(body: RerankBody, scored: Scored, members: frozenset[str]) -> W
     return answer
 
 
+def write_infinity(body: RerankBody, scored: Scored, members: frozenset[str]) -> Written:
+    """As the others, but a result's document is a text, not an object."""
+    answer = write_rerank(body, scored, members)
+    for result in answer["results"]:
+        if "document" in result:
+            result["document"] = result["document"]["text"]
+    return answer
+
+
 def write_tei(body: RerankBody, scored: Scored, _members: frozenset[str]) -> Written:
     """Text Embeddings Inference's array, best first."""
     texts = body.texts if body.return_documents else ()
@@ -101,6 +110,7 @@ def write_score(_body: ScoreBody, scored: Scored, _members: frozenset[str]) -> W
 
 WRITERS: Mapping[Kind, Callable[[Any, Scored, frozenset[str]], Written]] = {
     "rerank": write_rerank,
+    "infinity": write_infinity,
     "tei": write_tei,
     "score": write_score,
 }

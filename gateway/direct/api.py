@@ -8,13 +8,13 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
 from flask import Blueprint, Flask, request
 from pydantic import ValidationError
-from werkzeug.exceptions import HTTPException
+from werkzeug.exceptions import HTTPException, MethodNotAllowed
 
 from gateway.coding import TooLargeError, UnreadableCodingError, decode
 from gateway.direct import answers
@@ -41,6 +41,7 @@ PATHS: Mapping[str, Kind] = {
     "/v2/rerank": "rerank",
     "/rerank": "rerank",  # TEI's where the body has `texts`
     "/tei/rerank": "tei",
+    "/infinity/rerank": "infinity",
     "/score": "score",
     "/v1/score": "score",
 }
@@ -172,7 +173,7 @@ class DirectScoring:
         except ValidationError as error:
             first = error.errors(include_url=False, include_input=False)[0]
             param = ".".join(map(str, first["loc"])) or None
-            problem = answers.EMPTY if first["type"] == "empty" else answers.INVALID
+            problem = answers.EMPTY if first["type"] == "too_short" else answers.INVALID
             raise Refused(problem, f"{param}: {first['msg']}" if param else first["msg"], param) from None
         ask = parsed.to_ask()
         if len(ask.pairs) > self.settings.rerank_max_documents:
@@ -229,9 +230,11 @@ def make_app(direct: DirectScoring) -> Flask:
     @app.errorhandler(HTTPException)
     def answer_http_error(error: HTTPException) -> Answer:
         status = error.code or 500
-        problem = answers.UNKNOWN_PATH if status < 500 else answers.MISTAKE
-        _, body = write_problem("rerank", problem, error.description or error.name, None)
-        return json_answer(status, body)
+        problem = replace(answers.UNKNOWN_PATH if status < 500 else answers.MISTAKE, status=status)
+        answered = json_answer(*write_problem("rerank", problem, error.description or error.name, None))
+        if isinstance(error, MethodNotAllowed):
+            answered.headers["Allow"] = ", ".join(error.valid_methods or ())
+        return answered
 
     return app
 

@@ -10,12 +10,27 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import AliasChoices, BaseModel, ConfigDict, Field, StringConstraints, model_validator
+from pydantic import (
+    AliasChoices,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    model_validator,
+)
 from pydantic_core import PydanticCustomError
 
 from search_plugin.raw_json import replace_surrogates
 from worker.contract import MAX_PASSAGE_CHARS, MAX_QUERY_CHARS
 
+
+def _to_whole(number: object) -> object:
+    """2.0 is an integer in JSON's schemas."""
+    return int(number) if isinstance(number, float) and number.is_integer() else number
+
+
+Count = Annotated[int, Field(ge=0), BeforeValidator(_to_whole)]
 Query = Annotated[str, StringConstraints(min_length=1, max_length=MAX_QUERY_CHARS)]
 
 
@@ -44,7 +59,7 @@ class Ask:
 class _Body(BaseModel):
     """A request's body."""
 
-    model_config = ConfigDict(extra="ignore", hide_input_in_errors=True)
+    model_config = ConfigDict(extra="ignore", strict=True, hide_input_in_errors=True)
 
     model: str = Field(
         default="", max_length=100, description="The alias of a declared model; the first one if left out."
@@ -70,12 +85,12 @@ class RerankBody(_Body):
 
     query: Query = Field(description="What was searched for.")
     documents: list[str | dict[str, Any]] = Field(
+        min_length=1,
         validation_alias=AliasChoices("documents", "texts"),
         description="Texts, or objects: of these the member text, or those that rank_fields names, or all.",
     )
-    top_n: int | None = Field(
+    top_n: Count | None = Field(
         default=None,
-        ge=0,
         validation_alias=AliasChoices("top_n", "top_k"),
         description="How many of the best are told; 0 or nothing: all. (Voyage: top_k)",
     )
@@ -96,12 +111,6 @@ class RerankBody(_Body):
         """The documents as they are read."""
         return [_clean(_to_text(document, self.rank_fields)) for document in self.documents]
 
-    @model_validator(mode="after")
-    def _check_documents(self) -> Self:
-        if not self.documents:
-            raise PydanticCustomError("empty", "documents: at least one is needed")
-        return self
-
 
 class TeiBody(RerankBody):
     """A query and texts, as Text Embeddings Inference takes them."""
@@ -110,10 +119,10 @@ class TeiBody(RerankBody):
 class ScoreBody(_Body):
     """Texts and others to hold them against, as vLLM takes them: one and many, or as many of both."""
 
-    text_1: str | list[str] = Field(
+    text_1: Query | Annotated[list[Query], Field(min_length=1)] = Field(
         validation_alias=AliasChoices("text_1", "queries", "data_1"), description="One query, or one a text."
     )
-    text_2: str | list[str] = Field(
+    text_2: str | Annotated[list[str], Field(min_length=1)] = Field(
         validation_alias=AliasChoices("text_2", "documents", "items", "data_2"),
         description="The texts to score.",
     )
@@ -130,20 +139,23 @@ class ScoreBody(_Body):
     @model_validator(mode="after")
     def _check_lengths(self) -> Self:
         queries, texts = _to_list(self.text_1), _to_list(self.text_2)
-        if not queries or not texts:
-            raise PydanticCustomError("empty", "text_1, text_2: at least one text is needed in each")
         if len(queries) not in (1, len(texts)):
             counts = {"queries": len(queries), "texts": len(texts)}
             raise PydanticCustomError(
                 "lengths", "text_1 has {queries} and text_2 {texts} texts; one, or as many, expected", counts
             )
-        if not all(0 < len(query) <= MAX_QUERY_CHARS for query in queries):
-            raise PydanticCustomError("length", f"text_1: 1 to {MAX_QUERY_CHARS} characters expected")
         return self
 
 
-Kind = Literal["rerank", "tei", "score"]
-BODIES: Mapping[Kind, type[_Body]] = {"rerank": RerankBody, "tei": TeiBody, "score": ScoreBody}
+Kind = Literal["rerank", "infinity", "tei", "score"]
+"""Each is answered in its own way."""
+
+BODIES: Mapping[Kind, type[_Body]] = {
+    "rerank": RerankBody,
+    "infinity": RerankBody,
+    "tei": TeiBody,
+    "score": ScoreBody,
+}
 
 
 def _to_text(document: str | dict[str, Any], fields: Sequence[str] | None) -> str:

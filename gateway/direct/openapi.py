@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from importlib.metadata import version
 from typing import Any
 
 from pydantic.json_schema import models_json_schema
 
+from gateway.direct.answers import VERSION
 from gateway.direct.asks import BODIES, Kind
 
 _REFERENCE = "#/components/schemas/{model}"
@@ -24,16 +24,18 @@ def _list_of(item: object) -> dict[str, Any]:
 
 
 _USAGE = _object(prompt_tokens=_INTEGER, total_tokens=_INTEGER)
+_RANKED = _object(
+    id=_STRING,
+    object={"const": "list"},
+    model=_STRING,
+    created=_INTEGER,
+    results=_list_of(_object(index=_INTEGER, relevance_score=_NUMBER)),
+    usage=_USAGE,
+    meta={"type": "object"},
+)
 _ANSWERS: Mapping[Kind, dict[str, Any]] = {
-    "rerank": _object(
-        id=_STRING,
-        object={"const": "list"},
-        model=_STRING,
-        created=_INTEGER,
-        results=_list_of(_object(index=_INTEGER, relevance_score=_NUMBER)),
-        usage=_USAGE,
-        meta={"type": "object"},
-    ),
+    "rerank": _RANKED,
+    "infinity": _RANKED,
     "tei": _list_of(_object(index=_INTEGER, score=_NUMBER)),
     "score": _object(
         id=_STRING,
@@ -77,16 +79,25 @@ def make_openapi(paths: Mapping[str, Kind]) -> dict[str, Any]:
         "openapi": "3.1.0",
         "info": {
             "title": "Rerank sidecar",
-            "version": version("rerank-sidecar"),
+            "version": VERSION,
             "description": "Scores of texts for a query, in the rerank APIs that tools already speak.",
         },
         "servers": [{"url": "."}],
         "paths": {path: {"post": _describe(path, kind)} for path, kind in paths.items()},
         "components": {
-            "schemas": schemas["$defs"] | {"Error": _ERROR, "TeiError": _TEI_ERROR},
+            "schemas": _allow_nulls(schemas["$defs"]) | {"Error": _ERROR, "TeiError": _TEI_ERROR},
             "securitySchemes": {"key": {"type": "http", "scheme": "bearer"}},
         },
     }
+
+
+def _allow_nulls(schemas: dict[str, Any]) -> dict[str, Any]:
+    """Where a member may be left out, it may be null too."""
+    for schema in schemas.values():
+        for name, member in schema["properties"].items():
+            if name not in schema.get("required", ()):
+                schema["properties"][name] = {"anyOf": [member, {"type": "null"}]}
+    return schemas
 
 
 def _describe(path: str, kind: Kind) -> dict[str, Any]:

@@ -36,6 +36,7 @@ class Api:
     """A client of one listener."""
 
     def __init__(self, port, prefix=""):
+        self.port = port
         self._client = Client(port, 0)
         self._prefix = prefix
 
@@ -104,6 +105,7 @@ def test_documents_are_told_best_first(api, path):
         pytest.param({"top_n": 2}, [1, 2], id="the best two"),
         pytest.param({"top_n": 99}, [1, 2, 0], id="more than there are"),
         pytest.param({"top_n": 0}, [1, 2, 0], id="vLLM's zero is all"),
+        pytest.param({"top_n": 2.0}, [1, 2], id="a whole number"),
         pytest.param({"top_n": None}, [1, 2, 0], id="Dify's null is all"),
         pytest.param({"top_k": 1}, [1], id="Voyage's name"),
         pytest.param({"model": None}, [1, 2, 0], id="no model is the first one declared"),
@@ -259,7 +261,7 @@ def test_the_search_port_has_the_same_paths_under_its_own_prefix(listeners):
 def test_an_index_may_be_called_rerank(listeners, cluster):
     """On the search port the names are the cluster's."""
     cluster.reset()
-    Api(listeners[1]._client.port).get("/rerank")
+    Api(listeners[1].port).get("/rerank")
     assert cluster.received[-1].target == "/rerank"
 
 
@@ -267,6 +269,20 @@ def test_the_rerank_listener_passes_nothing_to_the_cluster(api, cluster):
     status, answer = api.get("/_cat/indices")
     assert (status, answer["error"]["code"]) == (404, 404)
     assert not cluster.received
+
+
+def test_the_document_of_the_api_is_told_on_both_listeners(listeners):
+    documents = [api.get("/openapi.json") for api in listeners]
+    assert documents[0] == documents[1]
+    assert documents[0][0] == 200
+    assert "/v1/rerank" in documents[0][1]["paths"]
+
+
+def test_another_method_is_told_which_one_is_right(api):
+    status, headers, _ = api._client.request("GET", "/v1/rerank")
+    assert (status, dict(headers)["Allow"]) == (405, "OPTIONS, POST") or dict(headers)[
+        "Allow"
+    ] == "POST, OPTIONS"
 
 
 def test_what_is_declared_and_served_is_told(api):
