@@ -29,6 +29,16 @@ def make_ops(cluster: Cluster, scorer: Scorer, policies: PolicyFile) -> Blueprin
         """
         return json_answer(200, read_health(cluster, scorer, policies))
 
+    @ops.get("/ready")
+    def ready() -> Answer:
+        """The same; 503 unless it is green.
+
+        That is about reranking: a gateway that is not ready answers searches in the cluster's order, so no
+        load balancer should take it out for this.
+        """
+        told = read_health(cluster, scorer, policies)
+        return json_answer(200 if told["status"] == "green" else 503, told)
+
     @ops.get("/metrics")
     def metrics() -> Response:
         """The figures of all processes, for Prometheus."""

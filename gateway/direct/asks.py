@@ -67,13 +67,9 @@ class _Body(BaseModel):
 
     @model_validator(mode="before")
     @classmethod
-    def _drop_nulls(cls, body: Any) -> Any:
+    def _drop_nulls(cls, body: dict[str, Any]) -> dict[str, Any]:
         """A member that is null says as much as one that is missing."""
-        return (
-            {name: value for name, value in body.items() if value is not None}
-            if isinstance(body, dict)
-            else body
-        )
+        return {name: value for name, value in body.items() if value is not None}
 
     def to_ask(self) -> Ask:
         """In neutral words."""
@@ -113,7 +109,16 @@ class RerankBody(_Body):
 
 
 class TeiBody(RerankBody):
-    """A query and texts, as Text Embeddings Inference takes them."""
+    """A query and texts, as Text Embeddings Inference takes them; Cohere's names do too."""
+
+    documents: list[str | dict[str, Any]] = Field(
+        min_length=1, validation_alias=AliasChoices("texts", "documents"), description="What to score."
+    )
+    return_documents: bool = Field(
+        default=False,
+        validation_alias=AliasChoices("return_text", "return_documents"),
+        description="Whether each result quotes its text.",
+    )
 
 
 class ScoreBody(_Body):

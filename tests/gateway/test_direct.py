@@ -278,6 +278,14 @@ def test_the_document_of_the_api_is_told_on_both_listeners(listeners):
     assert "/v1/rerank" in documents[0][1]["paths"]
 
 
+def test_requests_are_counted(listeners):
+    own, beside_searches = listeners
+    own.post("/v1/rerank", rerank())
+    _, _, told = Client(beside_searches.port, 0).request("GET", "/_rerank/metrics")
+    assert b'rerank_gateway_direct_total{path="/v1/rerank",status="200"}' in told
+    assert b'rerank_gateway_direct_seconds_count{path="/v1/rerank"}' in told
+
+
 def test_another_method_is_told_which_one_is_right(api):
     status, headers, _ = api._client.request("GET", "/v1/rerank")
     assert (status, dict(headers)["Allow"]) == (405, "OPTIONS, POST") or dict(headers)[

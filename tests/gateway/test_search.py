@@ -262,6 +262,38 @@ def test_health_tells_what_is_served(search):
     }
 
 
+def serve_nobody(search):
+    search.scorer.find_served = lambda models: frozenset()
+
+
+def lose_redis(search):
+    def find_served(models):
+        raise ScoringFailed(Reason.BACKEND_ERROR)
+
+    search.scorer.find_served = find_served
+
+
+def lose_cluster(search):
+    search.cluster.script = lambda received: [b"this is no HTTP\r\n\r\n"]
+
+
+@pytest.mark.parametrize(
+    ("trouble", "status", "told"),
+    [
+        pytest.param(lambda search: None, 200, "green", id="none"),
+        pytest.param(serve_nobody, 503, "yellow", id="no worker serves a policy's model"),
+        pytest.param(lose_redis, 503, "yellow", id="Redis is gone"),
+        pytest.param(lose_cluster, 503, "red", id="the cluster does not answer"),
+    ],
+)
+def test_ready_is_only_who_reranks(search, trouble, status, told):
+    trouble(search)
+    with search.app.test_client() as client:
+        answered = client.get("/_rerank/ready")
+        assert client.get("/_rerank/health").status_code == 200
+    assert (answered.status_code, answered.get_json()["status"]) == (status, told)
+
+
 @pytest.mark.parametrize("target", ["/_rerank", "/_rerank/", "/_rerank/health/", "/_rerank/x?y"])
 def test_our_own_paths_never_reach_the_cluster(search, target):
     with search.app.test_client() as client:

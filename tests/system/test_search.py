@@ -54,6 +54,12 @@ def test_hits_come_in_the_order_of_the_model(stack):
     assert [scores[id] for id in ids(answer)] == pytest.approx(
         sorted(scores.values(), reverse=True), abs=1e-4
     )
+    texts = [text for _, text in pairs]
+    asked = {"model": "demo", "query": QUERY, "documents": texts, "raw_scores": True}
+    told = urllib3.request("POST", f"{stack.url}/_rerank/v1/rerank", json=asked).json()
+    by_text = {texts[result["index"]]: result["relevance_score"] for result in told["results"]}
+    assert [by_text[text] for text in texts] == pytest.approx(list(scores.values()), abs=1e-4)
+    assert told["usage"]["total_tokens"] == 0  # the search had them scored
 
 
 def test_a_search_is_scored_once_and_tells_what_was_known(stack):
