@@ -86,12 +86,12 @@ def test_a_client_tells_its_user_what_is_wrong(answers, client, told):
         ),
     ],
 )
-def test_the_document_of_the_api_is_true(python, url, paths):
+def test_the_document_of_the_api_is_true(python, url, paths, tmp_path):
     """Hundreds of requests, in and against the document."""
     command = [str(python.parent / "schemathesis"), "run", f"{url}/openapi.json", *paths]
     options = ["--header", f"Authorization: Bearer {KEY}", "--max-examples", "40", "--seed", "1"]
     phases = ["--phases", "coverage,fuzzing"]
     done = subprocess.run(
-        [*command, *options, *phases], capture_output=True, text=True, timeout=300, check=False
+        [*command, *options, *phases], cwd=tmp_path, capture_output=True, text=True, timeout=300, check=False
     )
     assert done.returncode == 0, done.stdout[-5000:]
