@@ -69,11 +69,11 @@ def create_app(
             return answer_nodes_info(cluster, asked, settings.publish_address)
         return forward(cluster, asked)
 
-    gateway = _put_before(app.wsgi_app, answer)
+    gateway, rerank_port = _put_before(app.wsgi_app, answer), settings.rerank_port
 
     def call(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         """The port tells by which listener a request came."""
-        is_direct = settings.rerank_port is not None and environ["SERVER_PORT"] == settings.rerank_port
+        is_direct = environ["SERVER_PORT"] == rerank_port
         return (direct_app if is_direct else gateway)(environ, start_response)
 
     app.wsgi_app = call  # type: ignore[method-assign]

@@ -174,6 +174,11 @@ class Config:
     policies: tuple[Policy, ...]
     models: tuple[str, ...]
 
+    @property
+    def default_model(self) -> str:
+        """The one that is meant where none is named; empty where none is declared."""
+        return next(iter(self.models), "")
+
 
 def read_config(path: Path) -> Config:
     """Read ``rerank.toml``.

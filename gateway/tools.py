@@ -50,9 +50,7 @@ class SearchTools:
         """The rules as they are now."""
         config = self.policies.current()
         names_us = b"rerank" in body  # only then does it matter which engine it is
-        return Rules(
-            config.policies, frozenset(config.models), self.cluster.find_engine() if names_us else None
-        )
+        return Rules(config.policies, config.models, self.cluster.find_engine() if names_us else None)
 
     def guard(self, work: Callable[[], T], event: str = "plan.failed") -> T | Skip:
         """What comes of our work, or none where a mistake of ours prevents it: that costs only the order."""

@@ -1,7 +1,7 @@
 """The decision for one search: a plan or the reason to leave it alone."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -83,7 +83,7 @@ class Rules:
     """
 
     policies: Sequence[Policy]
-    models: frozenset[str] = frozenset()
+    models: Collection[str] = ()
     engine: Engine | None = None
 
 
@@ -195,7 +195,7 @@ def _apply(body: Mapping[str, Any], edits: Mapping[str, str | None]) -> dict[str
     return {name: value for name, value in edited.items() if edits.get(name, "") is not None}
 
 
-def _lay_over(policy: Policy, asked: Ask, models: frozenset[str]) -> Policy:
+def _lay_over(policy: Policy, asked: Ask, models: Collection[str]) -> Policy:
     if not asked:
         return policy
     if asked.model is not None and asked.model not in models:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from gateway.direct.asks import Kind, RerankBody, ScoreBody
+from gateway.direct.asks import Ask, Kind, RerankBody, ScoreBody
 
 VERSION = "2"  # of the API, as Cohere counts
 
@@ -27,14 +27,14 @@ class Scored:
     """
 
     model: str
+    ask: Ask
     logits: Sequence[float]
-    raw_scores: bool
-    n_tokens: int
+    n_tokens: int = 0
 
     @property
     def scores(self) -> list[float]:
         """As they are told: nine significant digits, which OpenSearch's connector can cast."""
-        return [_round(logit if self.raw_scores else _sigmoid(logit)) for logit in self.logits]
+        return [_round(logit if self.ask.raw_scores else _sigmoid(logit)) for logit in self.logits]
 
     def ranked(self, top_n: int | None) -> list[tuple[int, float]]:
         """(index, score) of the best, best first."""
@@ -43,25 +43,29 @@ class Scored:
         return [(index, scores[index]) for index in order[: top_n or None]]
 
 
-def write_rerank(body: RerankBody, scored: Scored, members: frozenset[str]) -> Written:
+Quote = Callable[[str], dict[str, object]]
+"""How a result quotes its text."""
+
+
+def _as_object(text: str) -> dict[str, object]:
+    return {"document": {"text": text}}
+
+
+def _as_text(text: str) -> dict[str, object]:
+    return {"document": text}
+
+
+def write_rerank(
+    body: RerankBody, scored: Scored, members: frozenset[str], quote: Quote = _as_object
+) -> Written:
     """What clients of Cohere, Jina and vLLM read; and Voyage, where the body has members of its own.
 
     Args:
         members: the names in the body as it came.
     """
-    texts = body.texts if body.return_documents else ()
-    ranked = scored.ranked(body.top_n)
-    results = [
-        {"index": index, "relevance_score": score, **({"document": {"text": texts[index]}} if texts else {})}
-        for index, score in ranked
-    ]
     answer = {
-        "id": uuid.uuid4().hex,
-        "object": "list",
-        "model": scored.model,
-        "created": int(time.time()),
-        "results": results,
-        "usage": {"prompt_tokens": scored.n_tokens, "total_tokens": scored.n_tokens},
+        **_head(scored),
+        "results": _rank(body, scored, "relevance_score", quote),
         "meta": {
             "api_version": {"version": VERSION},
             "billed_units": {"search_units": 1, "total_tokens": scored.n_tokens},
@@ -69,43 +73,43 @@ def write_rerank(body: RerankBody, scored: Scored, members: frozenset[str]) -> W
         },
     }
     if members & {"top_k", "truncation"}:
-        answer["data"] = [
-            {"index": index, "relevance_score": score, **({"document": texts[index]} if texts else {})}
-            for index, score in ranked
-        ]
+        answer["data"] = _rank(body, scored, "relevance_score", _as_text)
     return answer
 
 
 def write_infinity(body: RerankBody, scored: Scored, members: frozenset[str]) -> Written:
     """As the others, but a result's document is a text, not an object."""
-    answer = write_rerank(body, scored, members)
-    for result in answer["results"]:
-        if "document" in result:
-            result["document"] = result["document"]["text"]
-    return answer
+    return write_rerank(body, scored, members, _as_text)
 
 
 def write_tei(body: RerankBody, scored: Scored, _members: frozenset[str]) -> Written:
     """Text Embeddings Inference's array, best first."""
-    texts = body.texts if body.return_documents else ()
-    return [
-        {"index": index, "score": score, **({"text": texts[index]} if texts else {})}
-        for index, score in scored.ranked(body.top_n)
-    ]
+    return _rank(body, scored, "score", lambda text: {"text": text})
 
 
 def write_score(_body: ScoreBody, scored: Scored, _members: frozenset[str]) -> Written:
     """vLLM's list, in the order of the texts."""
+    data = [{"index": index, "object": "score", "score": score} for index, score in enumerate(scored.scores)]
+    return {**_head(scored), "data": data}
+
+
+def _head(scored: Scored) -> dict[str, Any]:
     return {
         "id": uuid.uuid4().hex,
         "object": "list",
-        "created": int(time.time()),
         "model": scored.model,
-        "data": [
-            {"index": index, "object": "score", "score": score} for index, score in enumerate(scored.scores)
-        ],
+        "created": int(time.time()),
         "usage": {"prompt_tokens": scored.n_tokens, "total_tokens": scored.n_tokens},
     }
+
+
+def _rank(body: RerankBody, scored: Scored, name: str, quote: Quote) -> list[dict[str, object]]:
+    """The best, best first; their scores under ``name``."""
+    pairs = scored.ask.pairs
+    return [
+        {"index": index, name: score, **(quote(pairs[index][1]) if body.return_documents else {})}
+        for index, score in scored.ranked(body.top_n)
+    ]
 
 
 WRITERS: Mapping[Kind, Callable[[Any, Scored, frozenset[str]], Written]] = {

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -30,8 +29,6 @@ from gateway.scoring import Scorer, ScoreRequest, Scores, ScoringFailed
 from gateway.settings import GatewaySettings
 from gateway.wire import Answer, ClientRequest, buffer_body, json_answer, read_request
 from search_plugin import Reason
-
-logger = logging.getLogger(__name__)
 
 POLICY = "(direct)"
 """Under which name these requests take their share of the workers."""
@@ -92,7 +89,7 @@ class DirectScoring:
                 kind = "tei"
             model, ask, parsed = self._understand(kind, body)
             scores = self._score(model, ask, asked.client)
-            scored = Scored(model, scores.logits, ask.raw_scores, scores.n_tokens)
+            scored = Scored(model, ask, scores.logits, scores.n_tokens)
             written = WRITERS[kind](parsed, scored, frozenset(body))
             n_cached, n_scored = scores.n_cached, len(scores.logits) - scores.n_cached
         except Refused as refused:
@@ -126,13 +123,13 @@ class DirectScoring:
 
     def tell_info(self) -> Answer:
         """What Text Embeddings Inference tells, as far as it is known here."""
-        models = self.file.current().models
+        config = self.file.current()
         told = {
-            "model_id": next(iter(models), ""),
+            "model_id": config.default_model,
             "model_type": {"reranker": {"id2label": {"0": "LABEL_0"}, "label2id": {"LABEL_0": 0}}},
             "max_client_batch_size": self.settings.rerank_max_documents,
             "max_concurrent_requests": self.settings.threads * self.settings.workers,
-            "models": list(models),
+            "models": list(config.models),
         }
         return json_answer(200, told)
 
@@ -179,10 +176,10 @@ class DirectScoring:
         if len(ask.pairs) > self.settings.rerank_max_documents:
             limit = self.settings.rerank_max_documents
             raise Refused(answers.INVALID, f"{len(ask.pairs)} texts; at most {limit} are scored at once")
-        models = self.file.current().models
-        model = ask.model or next(iter(models), "")
-        if model not in models:
-            declared = ", ".join(models) or "none"
+        config = self.file.current()
+        model = ask.model or config.default_model
+        if model not in config.models:
+            declared = ", ".join(config.models) or "none"
             raise Refused(
                 answers.UNKNOWN_MODEL, f"model: {model!r} is not declared; declared: {declared}", "model"
             )

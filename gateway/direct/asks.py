@@ -6,6 +6,7 @@ vLLM. Members that nothing here reads are ignored, as all of these servers do.
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal, Self
@@ -71,9 +72,9 @@ class _Body(BaseModel):
         """A member that is null says as much as one that is missing."""
         return {name: value for name, value in body.items() if value is not None}
 
+    @abstractmethod
     def to_ask(self) -> Ask:
         """In neutral words."""
-        raise NotImplementedError
 
 
 class RerankBody(_Body):
@@ -100,12 +101,8 @@ class RerankBody(_Body):
 
     def to_ask(self) -> Ask:
         """See `_Body`."""
-        return Ask(self.model, tuple((self.query, text) for text in self.texts), self.raw_scores)
-
-    @property
-    def texts(self) -> list[str]:
-        """The documents as they are read."""
-        return [_clean(_to_text(document, self.rank_fields)) for document in self.documents]
+        texts = (_clean(_to_text(document, self.rank_fields)) for document in self.documents)
+        return Ask(self.model, tuple((self.query, text) for text in texts), self.raw_scores)
 
 
 class TeiBody(RerankBody):

@@ -23,14 +23,16 @@ def _list_of(item: object) -> dict[str, Any]:
     return {"type": "array", "items": item}
 
 
-_USAGE = _object(prompt_tokens=_INTEGER, total_tokens=_INTEGER)
+_HEAD: Mapping[str, object] = {
+    "id": _STRING,
+    "object": {"const": "list"},
+    "model": _STRING,
+    "created": _INTEGER,
+    "usage": _object(prompt_tokens=_INTEGER, total_tokens=_INTEGER),
+}
 _RANKED = _object(
-    id=_STRING,
-    object={"const": "list"},
-    model=_STRING,
-    created=_INTEGER,
+    **_HEAD,
     results=_list_of(_object(index=_INTEGER, relevance_score=_NUMBER)),
-    usage=_USAGE,
     meta={"type": "object"},
 )
 _ANSWERS: Mapping[Kind, dict[str, Any]] = {
@@ -38,12 +40,7 @@ _ANSWERS: Mapping[Kind, dict[str, Any]] = {
     "infinity": _RANKED,
     "tei": _list_of(_object(index=_INTEGER, score=_NUMBER)),
     "score": _object(
-        id=_STRING,
-        object={"const": "list"},
-        model=_STRING,
-        created=_INTEGER,
-        data=_list_of(_object(index=_INTEGER, object={"const": "score"}, score=_NUMBER)),
-        usage=_USAGE,
+        **_HEAD, data=_list_of(_object(index=_INTEGER, object={"const": "score"}, score=_NUMBER))
     ),
 }
 _ERROR = _object(

@@ -65,4 +65,5 @@ def read_job(message: dict) -> dict:
 
 
 def length_of_each(job: dict) -> ScoreReply:
-    return ScoreReply(id=job["id"], part=job["part"], scores=tuple(map(len, job["passages"])), model_ms=3.0)
+    lengths = tuple(map(len, job["passages"]))
+    return ScoreReply(id=job["id"], part=job["part"], scores=lengths, model_ms=3.0, n_tokens=7 * len(lengths))

@@ -10,11 +10,14 @@ from contextlib import contextmanager
 import pytest
 
 from gateway.direct.answers import Scored
+from gateway.direct.asks import Ask
+from gateway.errors import ConfigurationError
 from gateway.keys import Keys
+from gateway.settings import read_settings
 from tests.conftest import find_free_port
 from tests.gateway.doubles import Client, start_gateway, stop
-from tests.gateway.stub_worker import stub_worker
-from worker.contract import MAX_QUERY_CHARS, ScoreReply
+from tests.gateway.stub_worker import length_of_each, stub_worker
+from worker.contract import MAX_QUERY_CHARS
 
 pytestmark = pytest.mark.system
 
@@ -25,11 +28,6 @@ BY_LENGTH = [(1, 3.0), (2, 2.0), (0, 1.0)]
 
 def sigmoid(logit):
     return float(f"{1 / (1 + math.exp(-logit)):.9g}")
-
-
-def length_of_each(job):
-    lengths = tuple(float(len(passage)) for passage in job["passages"])
-    return ScoreReply(id=job["id"], part=job["part"], scores=lengths, n_tokens=7 * len(lengths))
 
 
 class Api:
@@ -319,10 +317,7 @@ def test_an_answer_that_does_not_come_in_time_is_an_error(running_cluster, confi
         assert api.post("/rerank", {"query": "q", "texts": ["a"]})[0] == 424
 
 
-def test_two_listeners_need_two_ports(config, tmp_path):
-    from gateway.errors import ConfigurationError
-    from gateway.settings import read_settings
-
+def test_two_listeners_need_two_ports():
     with pytest.raises(ConfigurationError, match="another port"):
         read_settings(["--cluster-url", "http://c:1", "--bind", "a:9", "--rerank-bind", "b:9"])
 
@@ -333,7 +328,7 @@ def test_two_listeners_need_two_ports(config, tmp_path):
 )
 def test_scores_are_numbers_with_a_fraction_and_few_digits(logit, score):
     """As OpenSearch's connector can cast."""
-    told = json.dumps(Scored("m", [logit], raw_scores=False, n_tokens=0).scores[0])
+    told = json.dumps(Scored("m", Ask("", (("q", "p"),)), [logit]).scores[0])
     assert told == score or (score == "0.0" and float(told) < 1e-300 and len(told) < 20)
 
 

@@ -59,7 +59,7 @@ def refuse(job: dict) -> ScoreReply:
 
 def test_scores_come_back_in_the_order_of_the_passages(scorer, redis_server):
     with stub_worker(redis_server.url, length_of_each):
-        assert score(scorer) == Scores((1.0, 3.0, 2.0), model_ms=3.0)
+        assert score(scorer) == Scores((1.0, 3.0, 2.0), model_ms=3.0, n_tokens=21)
 
 
 def test_what_monitors_show_of_a_job_holds_no_users_text(scorer, redis_server):
@@ -227,7 +227,7 @@ def test_scores_of_two_versions_are_not_mixed(scorer, redis_server, store, worke
 
     with stub_worker(redis_server.url, reply, workers=workers, speed=400.0) as messages:
         found = score(scorer, passages=list(passages))
-    assert found == Scores(tuple(passages.values()), model_ms=3.0)
+    assert found == Scores(tuple(passages.values()), model_ms=3.0, n_tokens=21)
     assert read_job(messages[-1])["passages"] == list(passages)
     assert len(messages) == workers + 1
 

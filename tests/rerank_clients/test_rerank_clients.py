@@ -9,8 +9,8 @@ import pytest
 from demo import settings
 from tests.environments import prepare_environment
 from tests.gateway.conftest import config, running_cluster  # noqa: F401  # fixtures
-from tests.gateway.stub_worker import stub_worker
-from tests.gateway.test_direct import KEY, gateway_with, length_of_each, sigmoid
+from tests.gateway.stub_worker import length_of_each, stub_worker
+from tests.gateway.test_direct import KEY, gateway_with, sigmoid
 
 pytestmark = pytest.mark.system
 
