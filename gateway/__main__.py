@@ -1,11 +1,12 @@
-"""``python -m gateway``: the gateway as a process."""
+"""``python -m gateway``: the gateway as a process, and commands that help with it."""
 
 from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from importlib import import_module
 from shutil import rmtree
 from tempfile import mkdtemp
 
@@ -14,9 +15,24 @@ from gateway.errors import ConfigurationError
 from gateway.settings import read_config, read_settings
 from gateway.tls import check_cert
 
+COMMANDS: Mapping[str, str] = {}
+"""Where each command is, imported only to run it; what begins with no command's name serves."""
+
 
 def main(argv: Sequence[str]) -> int:
-    """Serve until stopped; 2 and one line on stderr if the settings or the policies are wrong."""
+    """Run the command named first, or serve."""
+    named = argv[0] if argv and not argv[0].startswith("-") else None
+    if named is None:
+        return serve_until_stopped(argv)
+    if named not in COMMANDS:
+        print(f"gateway: {named}: no such command; there are {', '.join(COMMANDS)}", file=sys.stderr)
+        return 2
+    run: Callable[..., int] = import_module(COMMANDS[named]).main
+    return run(argv[1:], prog=f"python -m gateway {named}")
+
+
+def serve_until_stopped(argv: Sequence[str]) -> int:
+    """Serve; 2 and one line on stderr if the settings or the policies are wrong."""
     try:
         settings = read_settings(argv)
         # here and not only in the server's processes: a mistake stops the start

@@ -1,0 +1,1 @@
+"""The commands of ``python -m gateway`` beside serving: each a module with ``main(argv, prog)``."""
