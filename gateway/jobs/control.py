@@ -15,19 +15,28 @@ class Stopped(ClientGone):
 
 
 class Control:
-    """Between a job's threads and whoever tells it what to do."""
+    """Between a job's threads and whoever tells it what to do.
 
-    def __init__(self) -> None:
+    Args:
+        watcher: of all jobs of this process.
+    """
+
+    def __init__(self, watcher: Watcher) -> None:
         self._stopped = threading.Event()
         self._troubles: dict[int, str] = {}  # thread → for what it waits
-        self._end, other_end = socket.socketpair()
-        self.client = Client(other_end, Watcher())
+        self._end, self._other_end = socket.socketpair()
+        self.client = Client(self._other_end, watcher)
         """Waits for the cluster's answers, and goes when the job is to stop: then they are broken off."""
 
     def stop(self) -> None:
         """All threads of the job come to their ends."""
         self._stopped.set()
         self._end.close()
+
+    def close(self) -> None:
+        """None of its threads runs any more."""
+        self._end.close()
+        self._other_end.close()
 
     def check(self) -> None:
         """Is there a reason to go on?

@@ -14,6 +14,7 @@ from celery import Celery
 from redis import Redis, RedisError
 
 from gateway.cluster import Cluster
+from gateway.hangup import Watcher
 from gateway.jobs.asking import JobCluster
 from gateway.jobs.control import Control, Limiter
 from gateway.jobs.home import Home
@@ -59,6 +60,7 @@ class Runner:
     def __init__(self, parts: RunnerParts) -> None:
         self._parts = parts
         self._store = JobStore(parts.redis)
+        self._watcher = Watcher()
         self._running: dict[str, tuple[threading.Thread, Control]] = {}
         self._stopped = threading.Event()
         self._swept = 0.0
@@ -111,7 +113,7 @@ class Runner:
     def _start(self, job: Job) -> None:
         if len(self._running) >= self._parts.at_once:
             return
-        control = Control()
+        control = Control(self._watcher)
         thread = threading.Thread(target=self._run, args=(job.id, control), name=f"job-{job.id}", daemon=True)
         self._running[job.id] = (thread, control)
         thread.start()
@@ -145,6 +147,8 @@ class Runner:
             pass  # another process runs it
         except RedisError as error:
             logger.warning("job.lost id=%s: %s", job_id, error)
+        finally:
+            control.close()
 
     def _carry_on(self, job: Job, spool: Spool, control: Control) -> Job:
         parts = self._parts

@@ -90,6 +90,7 @@ class RowFile:
     def __init__(self, path: Path, length: int) -> None:
         self._file = path.open("ab")
         if self._file.tell() < length:
+            self._file.close()
             raise OSError(f"{path}: {length} bytes of results were written, and not all are there")
         self._file.truncate(length)
         self._file.seek(length)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+from contextlib import closing
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.errors import ConfigurationError
+from gateway.hangup import Watcher
 from gateway.jobs import lines as lines_module
 from gateway.jobs.api import _write_trec
 from gateway.jobs.control import Control, Limiter, Stopped
@@ -177,9 +179,9 @@ def test_rates_are_of_late():
 
 
 def test_a_limit_waits_no_longer_than_the_job_goes_on():
-    control = Control()
-    limiter = Limiter(control, pairs_per_s=0.001)
-    limiter.take(1)  # the first goes at once
-    control.stop()
-    with pytest.raises(Stopped):
-        limiter.take(1)
+    with closing(Control(Watcher())) as control:
+        limiter = Limiter(control, pairs_per_s=0.001)
+        limiter.take(1)  # the first goes at once
+        control.stop()
+        with pytest.raises(Stopped):
+            limiter.take(1)

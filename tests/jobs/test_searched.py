@@ -28,7 +28,12 @@ def cluster(searching):
         kind = "application/x-ndjson" if isinstance(body, bytes) else "application/json"
         base = searching.url
         answer = urllib3.request(
-            method, base + path, body=content, headers={"Content-Type": kind, **headers}, retries=False
+            method,
+            base + path,
+            body=content,
+            headers={"Content-Type": kind, **headers},
+            retries=False,
+            timeout=60.0,
         )
         return answer.status, answer.json() if answer.data else None
 
@@ -148,7 +153,7 @@ def test_results_are_written_to_an_index_under_ids_that_stay(searching, cluster,
     destination = f"ranked-{next(numbers)}"
     spec = {"kind": "queries", "index": index, "top_k": 5, "destination": {"index": destination}}
     for _ in range(2):
-        job_id = searching.create({**spec, "queries": [{"id": "a", "query": "sort list"}, "parse text"]})
+        job_id = searching.create({**spec, "queries": [{"id": "a", "query": "sort list"}, "delete folder"]})
         assert searching.wait_for(job_id)["items"]["done"] == 2, searching.rows(job_id, "failures")
     found = [hit["_source"] for hit in read_all(cluster, destination)]
     assert len(found) == 10
