@@ -70,6 +70,8 @@ DEATHS = 2
 """A pair over which so many workers died is refused; after the first it is computed alone."""
 
 _DECAY = 0.9  # of what is known of the speed, with each pass
+_ENOUGH = 4.0  # passes, that they may be called slow
+_SAME_SIZE = 0.1  # passes whose sizes differ by less tell nothing of what a token takes
 _BULK_JOBS, _BULK_S = 2, 1.0  # so many jobs, or so many seconds' work, of bulk are kept ready
 _SAMPLE = ScoreJob(
     id="sample",
@@ -84,12 +86,39 @@ class Speed:
     """How fast a model computes, by the passes of late; read by other threads."""
 
     def __init__(self) -> None:
-        self._seconds = self._tokens = self._characters = 0.0
+        self._passes = self._seconds = self._tokens = self._characters = 0.0
+        self._squares = self._products = 0.0  # of tokens; of tokens and seconds
+        self._largest = 0.0  # tokens of a pass
 
     def add(self, seconds: float, tokens: int, characters: int) -> None:
+        self._passes = self._passes * _DECAY + 1
         self._seconds = self._seconds * _DECAY + seconds
         self._tokens = self._tokens * _DECAY + tokens
         self._characters = self._characters * _DECAY + characters
+        self._squares = self._squares * _DECAY + tokens * tokens
+        self._products = self._products * _DECAY + tokens * seconds
+        self._largest = max(self._largest * _DECAY, tokens)
+
+    def tokens_within(self, seconds: float) -> float:
+        """Of a pass that takes so long. 0: not known.
+
+        A pass takes a time of its own, whatever is in it: nearly none usually, many times ``seconds`` where
+        others use the same processor cores, since the model's threads wait for each other at every step.
+        Then a pass takes up to twice that time: smaller ones would only be slower. They grow step by step,
+        each at most twice the largest of late.
+        """
+        if not self._tokens:
+            return 0.0
+        mean_tokens, mean_s = self._tokens / self._passes, self._seconds / self._passes
+        variance = self._squares / self._passes - mean_tokens**2
+        covariance = self._products / self._passes - mean_tokens * mean_s
+        at_most = mean_s / mean_tokens  # what a token takes, as if there were no such time
+        if variance <= (_SAME_SIZE * mean_tokens) ** 2:
+            is_slow = mean_s > seconds and self._passes > _ENOUGH
+            return 2 * mean_tokens if is_slow else seconds / at_most  # one of another size tells why
+        per_token = min(max(covariance / variance, at_most / 100), at_most)
+        own_s = mean_s - per_token * mean_tokens
+        return max(seconds / at_most, min(max(seconds - own_s, own_s) / per_token, 2 * self._largest))
 
     @property
     def tokens_per_s(self) -> float:
@@ -382,8 +411,7 @@ class Batcher(Generic[L]):
     def _room(self) -> float:
         """Tokens of a pass."""
         most = self._scorer.tokens_at_once
-        speed = self.speed.tokens_per_s
-        return min(speed * self._pass_s, most) if speed else most
+        return min(self.speed.tokens_within(self._pass_s) or most, most)
 
     def _compute(self, taken: _Pass) -> None:
         """One forward pass. If it fails, its jobs get passes of their own: only the one at fault fails."""

@@ -3,11 +3,13 @@
 import math
 import threading
 import time
+from random import Random
+from statistics import median
 from typing import NamedTuple
 
 import pytest
 
-from worker.batching import Batcher, CancelledJobError, ClosedError, LateError, ModelFailedError
+from worker.batching import Batcher, CancelledJobError, ClosedError, LateError, ModelFailedError, Speed
 from worker.contract import ScoreJob
 
 WAIT_S = 10  # for what happens at once
@@ -373,3 +375,29 @@ def test_many_threads_get_their_own_scores():
     batcher.close()
     assert wrong == []
     assert len(scorer.calls) <= 8 * 50
+
+
+@pytest.mark.parametrize(
+    ("own_s", "per_token_s", "pass_s"),
+    [
+        pytest.param(0.001, 0.0002, (0.08, 0.12), id="a pass takes as long as it should"),
+        pytest.param(0.05, 0.0002, (0.08, 0.12), id="its own time is counted"),
+        pytest.param(1.0, 0.0002, (1.0, 3.0), id="its own time is long: more is put into it"),
+        pytest.param(0.0, 0.01, (0.0, 0.1), id="not even one pair fits"),
+    ],
+)
+@pytest.mark.parametrize("noise", [0.0, 0.2], ids=["steady", "noisy"])
+@pytest.mark.parametrize("pairs", [1, 30], ids=["from single pairs", "from many pairs"])
+def test_the_size_of_passes_follows_what_they_take(own_s, per_token_s, pass_s, noise, pairs):
+    """Before, the machine was quiet."""
+    random = Random(0)
+    speed, pair = Speed(), 30
+    for _ in range(20):
+        speed.add(0.001 + pairs * pair * 0.0002, pairs * pair, 1)
+    took = []
+    for _ in range(100):
+        tokens = max(speed.tokens_within(0.1) // pair, 1) * pair
+        took.append((own_s + per_token_s * tokens) * random.uniform(1 - noise, 1 + noise))
+        speed.add(took[-1], tokens, 1)
+    longest_pair = own_s + per_token_s * pair
+    assert pass_s[0] * 0.7 <= median(took[50:]) <= max(pass_s[1] * 1.3, longest_pair * (1 + noise))
