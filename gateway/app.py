@@ -15,6 +15,8 @@ from gateway.direct.api import make_app as make_direct_app
 from gateway.errors import STATUSES, ClientGone, GatewayError, RefusedRequest, UnreadableBody, error_body
 from gateway.keys import Keys
 from gateway.ops import make_ops
+from gateway.pages.views import Pages, make_pages
+from gateway.pages.workers import Workers
 from gateway.policies import PolicyFile
 from gateway.proxy import forward
 from gateway.published import answer_nodes_info, is_nodes_info
@@ -51,11 +53,14 @@ def create_app(
         max_waiting=settings.threads,
         compress_above=settings.queue_compress_above,
     )
-    searches = Searches(SearchTools(cluster, Rescorer(scorer), policies, settings.search_body_limit_bytes))
+    tools = SearchTools(cluster, Rescorer(scorer), policies, settings.search_body_limit_bytes)
+    searches = Searches(tools)
     app = Flask(__name__, static_folder=None)
     direct = DirectScoring(scorer, policies, settings, Keys(settings.keys))
     app.register_blueprint(make_ops(cluster, scorer, policies))
     app.register_blueprint(make_blueprint(direct), url_prefix="/_rerank")
+    pages = Pages(tools, policies, Workers(settings.redis_url), settings.flower_url)
+    app.register_blueprint(make_pages(pages), url_prefix="/_rerank")
     _register_errors(app)
     direct_app = make_direct_app(direct)
     direct_app.register_error_handler(GatewayError, _answer_error)

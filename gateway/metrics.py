@@ -72,8 +72,22 @@ def count_direct(path: str, status: int, seconds: float, *, n_cached: int, n_sco
 
 def tell_metrics() -> bytes:
     """All figures in Prometheus's text format."""
-    registry = _own
-    if FOLDER in os.environ:
-        registry = CollectorRegistry()
-        MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
-    return generate_latest(registry)
+    return generate_latest(_all_processes())
+
+
+def read_figures(name: str) -> dict[tuple[str, ...], float]:
+    """The figures of one name, such as ``rerank_gateway_pairs_total``, by the values of their labels."""
+    return {
+        tuple(value for _, value in sorted(sample.labels.items())): sample.value
+        for metric in _all_processes().collect()
+        for sample in metric.samples
+        if sample.name == name
+    }
+
+
+def _all_processes() -> CollectorRegistry:
+    if FOLDER not in os.environ:
+        return _own
+    registry = CollectorRegistry()
+    MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
+    return registry

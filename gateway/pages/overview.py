@@ -1,0 +1,185 @@
+"""Knows what one look at the product shows: cluster, policies, models, workers, and counted searches."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any
+
+from gateway.cluster import Cluster, EngineName
+from gateway.errors import GatewayError
+from gateway.metrics import read_figures
+from gateway.pages.workers import ServedModel, Workers
+from gateway.policies import PolicyFile
+from gateway.wire import Header
+from search_plugin import Policy, find_policy
+
+
+@dataclass(frozen=True)
+class ClusterLook:
+    """The cluster, seen with the rights of who asks.
+
+    Attributes:
+        health: green, yellow or red; refused, where that is not told to everybody; unreachable.
+        names: of its indices, aliases and data streams; None where they are not told.
+    """
+
+    health: str
+    name: str = ""
+    n_nodes: int = 0
+    engine: EngineName | None = None
+    names: Sequence[str] | None = None
+    challenge: str = ""
+
+
+@dataclass(frozen=True)
+class CoveredPolicy:
+    """A policy and the names that it is the first one to cover now; None: they are not known."""
+
+    policy: Policy
+    names: Sequence[str] | None
+
+
+@dataclass(frozen=True)
+class Outcomes:
+    """What became of searches since the gateway's start, over all its processes.
+
+    Attributes:
+        by_reason: how many by status and reason; no reason is an empty one.
+        stages: mean milliseconds by stage.
+        n_cached, n_scored: pairs.
+    """
+
+    by_reason: Mapping[tuple[str, str], int]
+    stages: Mapping[str, float]
+    n_cached: int
+    n_scored: int
+
+    @property
+    def n_searches(self) -> int:
+        """All of them."""
+        return sum(self.by_reason.values())
+
+    @property
+    def rows(self) -> Sequence[tuple[str, str, int]]:
+        """Status, reason and how many, most frequent first."""
+        return [(*key, count) for key, count in Counter(self.by_reason).most_common()]
+
+    @property
+    def cached_share(self) -> float | None:
+        """Of all pairs, those whose scores were known."""
+        n_pairs = self.n_cached + self.n_scored
+        return self.n_cached / n_pairs if n_pairs else None
+
+
+@dataclass(frozen=True)
+class Overview:
+    """One look.
+
+    Attributes:
+        models: by alias, in the file's order; None where Redis does not answer.
+        config_error: why a newer ``rerank.toml`` is not in force.
+    """
+
+    at: str
+    cluster: ClusterLook
+    policies: Sequence[CoveredPolicy]
+    aliases: Sequence[str]
+    models: Mapping[str, ServedModel] | None
+    outcomes: Outcomes
+    config_error: str | None
+
+    @property
+    def unserved(self) -> Sequence[str]:
+        """Models of policies that no worker serves."""
+        used = dict.fromkeys(one.policy.model for one in self.policies)
+        return [alias for alias in used if self.models is not None and not self.models[alias].workers]
+
+
+def look(
+    cluster: Cluster, workers: Workers, file: PolicyFile, credentials: Sequence[Header] = ()
+) -> Overview:
+    """Ask the cluster and Redis; what does not answer is said, never an error.
+
+    Args:
+        credentials: headers that tell the cluster who asks.
+    """
+    config = file.current()
+    seen = look_at_cluster(cluster, credentials)
+    return Overview(
+        at=time.strftime("%H:%M:%S"),
+        cluster=seen,
+        policies=find_covered(config.policies, seen.names),
+        aliases=config.models,
+        models=workers.look(config.models),
+        outcomes=read_outcomes(),
+        config_error=file.error,
+    )
+
+
+def look_at_cluster(cluster: Cluster, credentials: Sequence[Header]) -> ClusterLook:
+    """Its health and the names of what can be searched."""
+    try:
+        status, health, challenge = _get(cluster, "/_cluster/health", credentials)
+    except GatewayError:
+        return ClusterLook("unreachable")
+    names = None
+    with suppress(GatewayError):
+        _, resolved, _ = _get(cluster, "/_resolve/index/*", credentials)
+        names = _read_names(resolved)
+    if status != 200 or not isinstance(health, dict):
+        return ClusterLook("refused", engine=cluster.find_engine(), names=names, challenge=challenge)
+    return ClusterLook(
+        health=str(health.get("status")),
+        name=str(health.get("cluster_name")),
+        n_nodes=int(health.get("number_of_nodes", 0)),
+        engine=cluster.find_engine(),
+        names=names,
+    )
+
+
+def find_covered(policies: Sequence[Policy], names: Sequence[str] | None) -> list[CoveredPolicy]:
+    """The first policy that covers a name counts for it, as for a search."""
+    if names is None:
+        return [CoveredPolicy(policy, None) for policy in policies]
+    covering = {name: find_policy((name,), policies) for name in names}
+    return [
+        CoveredPolicy(policy, [name for name, found in covering.items() if found is policy])
+        for policy in policies
+    ]
+
+
+def read_outcomes() -> Outcomes:
+    """Take the counts from the figures that Prometheus is told."""
+    spent, counted = (read_figures(f"rerank_gateway_stage_seconds_{name}") for name in ("sum", "count"))
+    pairs = read_figures("rerank_gateway_pairs_total")
+    searches = read_figures("rerank_gateway_searches_total")
+    return Outcomes(
+        by_reason={(status, reason): int(count) for (reason, status), count in searches.items()},
+        stages={stage: 1000 * spent[(stage,)] / count for (stage,), count in counted.items() if count},
+        n_cached=int(pairs.get(("cache",), 0)),
+        n_scored=int(pairs.get(("worker",), 0)),
+    )
+
+
+def _get(cluster: Cluster, target: str, credentials: Sequence[Header]) -> tuple[int, Any, str]:
+    answer = cluster.send("GET", target, [(b"Accept", b"application/json"), *credentials])
+    challenge = (answer.header(b"www-authenticate") or b"").decode("latin-1")
+    try:
+        return answer.status, json.loads(answer.read()), challenge
+    except ValueError:
+        return answer.status, None, challenge
+
+
+def _read_names(resolved: object) -> list[str] | None:
+    """Without those that begin with a dot, which are the engine's own."""
+    if not isinstance(resolved, dict) or "indices" not in resolved:
+        return None
+    found: Iterable[str] = (
+        one["name"] for kind in ("indices", "aliases", "data_streams") for one in resolved.get(kind, ())
+    )
+    return sorted({name for name in found if not name.startswith(".")})

@@ -1,0 +1,193 @@
+"""Knows the pages' paths, and what a browser is told beside the HTML."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlencode
+
+from flask import Blueprint, Response, abort, redirect, render_template, request, send_from_directory
+from werkzeug.wrappers import Response as AnyResponse
+
+from gateway.errors import STATUSES, GatewayError
+from gateway.pages.compare import SIZES, Choices, ComparedHit, Comparer, Comparison, Unanswered
+from gateway.pages.overview import look, look_at_cluster
+from gateway.pages.reasons import REASONS
+from gateway.pages.workers import Workers
+from gateway.policies import PolicyFile
+from gateway.tools import SearchTools
+from gateway.wire import ClientRequest, Header, read_request
+from search_plugin import Reason, find_policy
+
+_STATIC = Path(__file__).parent / "static"
+_A_YEAR_S = 365 * 24 * 3600
+
+HEADERS: Mapping[str, str] = {
+    "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; "
+    "img-src 'self' data:; connect-src 'self'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'",
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "Cross-Origin-Opener-Policy": "same-origin",
+}
+"""On every answer of the pages."""
+
+STAGES = ("cluster", "queue", "model", "merge")
+"""The stages that are shown, in the order in which a search goes through them."""
+
+
+@dataclass(frozen=True)
+class Pages:
+    """The pages.
+
+    Attributes:
+        flower_url: where Flower is; None where there is none.
+        has_jobs: there is a page of bulk jobs, to be linked.
+    """
+
+    tools: SearchTools
+    file: PolicyFile
+    workers: Workers
+    flower_url: str | None = None
+    has_jobs: bool = False
+
+    def show_overview(self) -> Response:
+        """Cluster, policies, models and counts."""
+        seen = look(self.tools.cluster, self.workers, self.file, _credentials(read_request(request.environ)))
+        return _render("overview.html", seen=seen, flower_url=self.flower_url)
+
+    def show_compare(self) -> Response:
+        """The form, and both orders where something is asked."""
+        asked = read_request(request.environ)
+        credentials = _credentials(asked)
+        names = look_at_cluster(self.tools.cluster, credentials).names or ()
+        policies = self.file.current().policies
+        covered = (name for name in names if find_policy((name,), policies))
+        usual = Choices(index=next(covered, ""))
+        choices = Choices.read(request.args) if request.args else usual
+        comparer = Comparer(self.tools)
+        told: dict[str, Any] = {"choices": choices, "names": names, "policies": policies}
+        refused: Unanswered | None = None
+        if choices:
+            try:
+                told["sent"] = comparer.write(choices)
+                told["found"] = comparer.compare(choices, credentials, asked.client)
+            except Unanswered as error:
+                refused = error
+        response = _render(
+            "compare.html",
+            sizes=SIZES,
+            link=_write_link(choices),
+            error=refused,
+            **told,
+        )
+        if refused is not None:
+            response.status_code = refused.status
+            if refused.challenge:
+                response.headers["WWW-Authenticate"] = refused.challenge
+        if choices:
+            response.headers["HX-Push-Url"] = _write_link(choices)
+        return response
+
+    def show_reasons(self) -> Response:
+        """What each reason means."""
+        return _render("reasons.html")
+
+
+def make_pages(pages: Pages) -> Blueprint:
+    """The paths of all pages, to stand under ``/_rerank``."""
+    blueprint = Blueprint("pages", __name__, template_folder="templates")
+    version = _read_version()
+    blueprint.add_url_rule("/", "start", _go_to_pages)
+    blueprint.add_url_rule("/ui/", "overview", pages.show_overview)
+    blueprint.add_url_rule("/ui/compare", "compare", pages.show_compare)
+    blueprint.add_url_rule("/ui/reasons", "reasons", pages.show_reasons)
+
+    @blueprint.get("/ui/static/<given>/<path:name>")
+    def static_file(given: str, name: str) -> Response:
+        """For good under its version; under another, as gateways are exchanged, for now."""
+        return send_from_directory(_STATIC, name, max_age=_A_YEAR_S if given == version else 0)
+
+    @blueprint.context_processor
+    def share() -> dict[str, Any]:
+        return {
+            "static_version": version,
+            "has_jobs": pages.has_jobs,
+            "reasons": REASONS,
+            "explain": explain,
+            "stages": STAGES,
+            "draw_moves": draw_moves,
+        }
+
+    @blueprint.errorhandler(GatewayError)
+    def tell_error(error: GatewayError) -> Response:
+        status = next((STATUSES[kind][0] for kind in type(error).__mro__ if kind in STATUSES), 500)
+        response = _render("error.html", message=str(error))
+        response.status_code = status
+        return response
+
+    @blueprint.after_request
+    def protect(response: Response) -> Response:
+        response.headers.update(HEADERS)
+        response.headers.setdefault("Cache-Control", "no-store")  # hits are other people's texts
+        return response
+
+    return blueprint
+
+
+def explain(reason: str) -> str:
+    """A reason in plain words."""
+    return REASONS[Reason(reason)].what if reason in set(Reason) else reason
+
+
+def draw_moves(found: Comparison, row_px: int) -> list[tuple[ComparedHit, str, str]]:
+    """A line for each hit on either side: its kind and, as an SVG path, its way, 100 wide.
+
+    A hit that stands on one side only has a short line that points down, to where the others are.
+    """
+    lines = []
+    for hit in found.shown:
+        kind = "up" if hit.gained > 0 else "down" if hit.gained < 0 or hit.rank_after is None else "same"
+        before = (hit.rank_before - 0.5) * row_px
+        after = ((hit.rank_after or 0) - 0.5) * row_px
+        if hit not in found.after:
+            way = f"M0 {before}C8 {before} 14 {before + 4} 18 {before + 14}"
+        elif hit not in found.before:
+            way = f"M82 {after + 14}C86 {after + 4} 92 {after} 100 {after}"
+        else:
+            way = f"M0 {before}C50 {before} 50 {after} 100 {after}"
+        lines.append((hit, kind, way))
+    return lines
+
+
+def _go_to_pages() -> AnyResponse:
+    if not request.accept_mimetypes.accept_html:
+        abort(404)
+    return redirect("/_rerank/ui/", 302)
+
+
+def _render(template: str, **told: Any) -> Response:
+    page = render_template(template, **told)
+    # what is no UTF-8 in a hit stands in its texts as surrogates
+    return Response(page.encode("utf-8", "replace"), content_type="text/html; charset=utf-8")
+
+
+def _credentials(asked: ClientRequest) -> Sequence[Header]:
+    """What the browser's own prompt has got for the cluster; keys of ours are not the cluster's affair."""
+    told = asked.header(b"authorization") or b""
+    return [(b"Authorization", told)] if told[:6].lower() == b"basic " else []
+
+
+def _write_link(choices: Choices) -> str:
+    """The shortest address that shows the same."""
+    said = {name: value for name, value in vars(choices).items() if value and value != Choices().size}
+    return f"/_rerank/ui/compare?{urlencode(said)}"
+
+
+def _read_version() -> str:
+    digest = sha256()
+    for file in sorted(_STATIC.iterdir()):
+        digest.update(file.read_bytes())
+    return digest.hexdigest()[:12]
