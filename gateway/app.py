@@ -12,7 +12,7 @@ from werkzeug.exceptions import HTTPException
 from gateway.cluster import Cluster, open_cluster
 from gateway.direct.api import DirectScoring, make_blueprint
 from gateway.direct.api import make_app as make_direct_app
-from gateway.errors import STATUSES, ClientGone, GatewayError, RefusedRequest, UnreadableBody, error_body
+from gateway.errors import ClientGone, GatewayError, RefusedRequest, UnreadableBody, error_body, find_status
 from gateway.keys import Keys
 from gateway.ops import make_ops
 from gateway.pages.views import Pages, make_pages
@@ -110,8 +110,7 @@ def _is_own(target: str) -> bool:
 
 
 def _answer_error(error: GatewayError) -> Answer:
-    known = (STATUSES[found] for found in type(error).__mro__ if found in STATUSES)
-    status, kind = next(known, (500, "gateway_exception"))
+    status, kind = find_status(error)
     logger.log(logging.DEBUG if isinstance(error, ClientGone) else logging.WARNING, "%s: %s", kind, error)
     answered = json_answer(status, error_body(status, kind, str(error)))
     if isinstance(error, RefusedRequest | UnreadableBody):

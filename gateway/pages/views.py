@@ -12,7 +12,7 @@ from urllib.parse import urlencode
 from flask import Blueprint, Response, abort, redirect, render_template, request, send_from_directory
 from werkzeug.wrappers import Response as AnyResponse
 
-from gateway.errors import STATUSES, GatewayError
+from gateway.errors import GatewayError, find_status
 from gateway.pages.compare import SIZES, Choices, ComparedHit, Comparer, Comparison, Unanswered
 from gateway.pages.overview import look, look_at_cluster
 from gateway.pages.reasons import REASONS
@@ -69,24 +69,19 @@ class Pages:
         choices = Choices.read(request.args) if request.args else usual
         comparer = Comparer(self.tools)
         told: dict[str, Any] = {"choices": choices, "names": names, "policies": policies}
-        refused: Unanswered | None = None
+        status, challenge = 200, ""
         if choices:
             try:
                 told["sent"] = comparer.write(choices)
                 told["found"] = comparer.compare(choices, credentials, asked.client)
             except Unanswered as error:
-                refused = error
-        response = _render(
-            "compare.html",
-            sizes=SIZES,
-            link=_write_link(choices),
-            error=refused,
-            **told,
-        )
-        if refused is not None:
-            response.status_code = refused.status
-            if refused.challenge:
-                response.headers["WWW-Authenticate"] = refused.challenge
+                told["error"], status, challenge = error, error.status, error.challenge
+            except GatewayError as error:
+                told["error"], status = error, find_status(error)[0]
+        response = _render("compare.html", sizes=SIZES, link=_write_link(choices), **told)
+        response.status_code = status
+        if challenge:
+            response.headers["WWW-Authenticate"] = challenge
         if choices:
             response.headers["HX-Push-Url"] = _write_link(choices)
         return response
@@ -120,13 +115,6 @@ def make_pages(pages: Pages) -> Blueprint:
             "stages": STAGES,
             "draw_moves": draw_moves,
         }
-
-    @blueprint.errorhandler(GatewayError)
-    def tell_error(error: GatewayError) -> Response:
-        status = next((STATUSES[kind][0] for kind in type(error).__mro__ if kind in STATUSES), 500)
-        response = _render("error.html", message=str(error))
-        response.status_code = status
-        return response
 
     @blueprint.after_request
     def protect(response: Response) -> Response:

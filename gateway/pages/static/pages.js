@@ -54,9 +54,15 @@ for (const [entered, left] of [["pointerover", "pointerout"], ["focusin", "focus
   document.addEventListener(left, (event) => mark(event, false));
 }
 
-// a page that refreshes itself says when it no longer does
-for (const [name, isStale] of [["htmx:error", true], ["htmx:response:error", true], ["htmx:after:request", false]]) {
-  document.addEventListener(name, () => {
-    root.classList.toggle("stale", isStale);
-  });
-}
+// what is no page of ours is not put in its place: a form's answer is shown by itself, and a page that
+// refreshes itself keeps what it knows and says so
+document.addEventListener("htmx:after:request", (event) => {
+  const { sourceElement, text } = event.detail.ctx;
+  const wanted = sourceElement.getAttribute("hx-select").replace("#", "");
+  const isPage = text.includes(`id="${wanted}"`);
+  root.classList.toggle("stale", !isPage);
+  if (isPage) return;
+  event.preventDefault();
+  if (sourceElement instanceof HTMLFormElement) sourceElement.submit();
+});
+document.addEventListener("htmx:error", () => root.classList.add("stale"));
