@@ -45,11 +45,11 @@ def running_browser():
 
 
 @contextmanager
-def watched_page(browser, *, may_fail="Failed to load resource", **options):
+def watched_page(browser, *, may_fail=(), **options):
     """A new page in a context of its own; fails at its end if a script failed or broke the page's policy.
 
     Args:
-        may_fail: what problems may hold, beside those of loading.
+        may_fail: texts by which problems are told that are none, beside those of loading.
         options: the context's, such as ``color_scheme``.
     """
     context = browser.new_context(**options)
@@ -60,7 +60,7 @@ def watched_page(browser, *, may_fail="Failed to load resource", **options):
     page.on("console", lambda message: problems.append(message.text) if message.type == "error" else None)
     yield page
     context.close()
-    expected = ("Failed to load resource", may_fail)
+    expected = ("Failed to load resource", *may_fail)
     assert [problem for problem in problems if not any(text in problem for text in expected)] == []
 
 

@@ -62,6 +62,12 @@ def test_every_page_tells_the_browser_to_run_nothing_but_our_files(product, page
     assert list(find_inline_code(body)) == []
 
 
+def test_a_title_says_where_one_is(product):
+    paths = ("/ui/", "/ui/compare", "/ui/compare?query=some+books&index=books", "/ui/reasons")
+    titles = [re.search("<title>(.*?) · rerank-sidecar</title>", product.get(path)[2])[1] for path in paths]
+    assert titles == ["Overview", "Compare", "some books · Compare", "Reasons"]
+
+
 def test_static_files_may_be_kept_for_as_long_as_their_address_holds(product):
     _, _, page = product.get("/ui/")
     addresses = re.findall(r'(?:src|href)="/_rerank(/ui/static/[^"]+)"', page)
