@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import quote
 
 from gateway.cluster import Cluster, EngineName
 from gateway.errors import GatewayError
@@ -18,6 +19,8 @@ from gateway.policies import PolicyFile
 from gateway.wire import Header
 from search_plugin import Policy, find_policy
 
+_MAX_PATTERNS_CHARS = 2000  # the engines take a first line of 4 kB
+
 
 @dataclass(frozen=True)
 class ClusterLook:
@@ -25,7 +28,7 @@ class ClusterLook:
 
     Attributes:
         health: green, yellow or red; refused, where that is not told to everybody; unreachable.
-        names: of its indices, aliases and data streams; None where they are not told.
+        names: of indices, aliases and data streams that policies may cover; None where they are not told.
     """
 
     health: str
@@ -109,7 +112,7 @@ def look(
         credentials: headers that tell the cluster who asks.
     """
     config = file.current()
-    seen = look_at_cluster(cluster, credentials)
+    seen = look_at_cluster(cluster, config.policies, credentials)
     return Overview(
         at=time.strftime("%H:%M:%S"),
         cluster=seen,
@@ -121,16 +124,18 @@ def look(
     )
 
 
-def look_at_cluster(cluster: Cluster, credentials: Sequence[Header]) -> ClusterLook:
-    """Its health and the names of what can be searched."""
+def look_at_cluster(
+    cluster: Cluster, policies: Sequence[Policy], credentials: Sequence[Header]
+) -> ClusterLook:
+    """Its health and the names of what the policies may cover."""
     try:
         status, health, challenge = _get(cluster, "/_cluster/health", credentials)
     except GatewayError:
         return ClusterLook("unreachable")
-    names = None
+    names: Sequence[str] | None = None
     with suppress(GatewayError):
-        _, resolved, _ = _get(cluster, "/_resolve/index/*", credentials)
-        names = _read_names(resolved)
+        wanted = _write_patterns(policies)
+        names = _read_names(_get(cluster, f"/_resolve/index/{wanted}", credentials)[1]) if wanted else ()
     if status != 200 or not isinstance(health, dict):
         return ClusterLook("refused", engine=cluster.find_engine(), names=names, challenge=challenge)
     return ClusterLook(
@@ -173,6 +178,21 @@ def _get(cluster: Cluster, target: str, credentials: Sequence[Header]) -> tuple[
         return answer.status, json.loads(answer.read()), challenge
     except ValueError:
         return answer.status, None, challenge
+
+
+def _write_patterns(policies: Sequence[Policy]) -> str:
+    """What may match the policies' patterns; more than them, as a name that does not exist is an error.
+
+    Without date math and other clusters' names, which would be asked.
+    """
+    patterns = dict.fromkeys(
+        f"{quote(pattern.rstrip('*'), safe='*')}*"
+        for policy in policies
+        for pattern in policy.indices
+        if not pattern.startswith(("<", "-")) and ":" not in pattern
+    )
+    wanted = ",".join(patterns)
+    return wanted if len(wanted) <= _MAX_PATTERNS_CHARS else "*"
 
 
 def _read_names(resolved: object) -> list[str] | None:

@@ -62,8 +62,8 @@ class Pages:
         """The form, and both orders where something is asked."""
         asked = read_request(request.environ)
         credentials = _credentials(asked)
-        names = look_at_cluster(self.tools.cluster, credentials).names or ()
         policies = self.file.current().policies
+        names = look_at_cluster(self.tools.cluster, policies, credentials).names or ()
         covered = (name for name in names if find_policy((name,), policies))
         usual = Choices(index=next(covered, ""))
         choices = Choices.read(request.args) if request.args else usual

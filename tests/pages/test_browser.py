@@ -45,9 +45,13 @@ def test_a_query_shows_how_hits_move(open_page):
     page.get_by_label("Query").fill("some books")
     page.get_by_label("Index").fill("books")
     page.evaluate("window.isSamePage = true")
+    page.locator("[role=status]").evaluate("told => told.isSame = true")
     page.get_by_role("button", name="Compare").click()
     page.locator(".order.after").wait_for()
     assert page.evaluate("window.isSamePage"), "the page was loaded anew"
+    told = page.get_by_role("status")
+    assert "5 of 6 hits were scored" in told.inner_text()
+    assert told.evaluate("told => told.isSame"), "an exchanged one is not read out"
     assert read_titles(page, "before") == [f"book {number}" for number in range(1, N_HITS + 1)]
     assert read_titles(page, "after") == AFTER
     first = page.locator(".order.after tbody tr").first.inner_text()

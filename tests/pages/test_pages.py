@@ -159,15 +159,23 @@ def test_a_search_that_is_not_reranked_says_why(product, choices, status, told):
 
 def test_a_policy_may_be_tried_where_it_does_not_apply(product):
     """Also one that is off: the search asks for it. Its least score leaves hits out."""
-    _, _, page = compare(product, query="a", index="other", policy="picky")
+    _, _, page = compare(product, query="a", index="lonely", policy="picky")
     text = read_text(page)
     assert read_order(page, "after") == [6, 5, 4]
     assert text.count("left out") >= 2
     assert "below the policy's min_score of 0.5" in text
     assert "The policy mixes both scores: the model's counts 0.8 of 1." in text
-    assert "Clients' searches on other are not under this policy." in text
+    assert "Clients' searches on lonely are not under this policy." in text
     (search,) = product.cluster.searches()
     assert search.header("x-rerank") is None
+    assert "not under this policy" not in compare(product, query="a", index="books", policy="books")[2]
+
+
+def test_all_scored_hits_have_their_place_whatever_page_a_body_asks_for(product):
+    body = json.dumps({"query": {"match": {"title": "a"}}, "from": 2, "size": 2})
+    _, _, page = compare(product, body=body, index="books")
+    assert read_order(page, "before") == [1, 2, 3, 4, 5, 6]
+    assert read_order(page, "after") == [5, 4, 3, 2, 1, 6]
 
 
 @pytest.mark.parametrize(
@@ -257,6 +265,8 @@ def test_the_overview_tells_policies_workers_and_counts(product):
     assert re.search(rf"failed no_worker {REASONS[Reason.NO_WORKER].what} [1-9]", text)
     assert re.search(r"Scores from the cache \d+%", text)
     assert ".own" not in text
+    resolved = {one.target for one in product.cluster.double.received if "_resolve" in one.target}
+    assert resolved == {"/_resolve/index/books*,lonely*,never*"}
 
 
 def test_the_overview_says_what_is_wrong(product):
