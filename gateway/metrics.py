@@ -75,14 +75,14 @@ def tell_metrics() -> bytes:
     return generate_latest(_all_processes())
 
 
-def read_figures(name: str) -> dict[tuple[str, ...], float]:
-    """The figures of one name, such as ``rerank_gateway_pairs_total``, by the values of their labels."""
-    return {
-        tuple(value for _, value in sorted(sample.labels.items())): sample.value
-        for metric in _all_processes().collect()
-        for sample in metric.samples
-        if sample.name == name
-    }
+def read_figures() -> dict[str, dict[tuple[str, ...], float]]:
+    """The same as numbers: by name, and by the values of the labels in the order of their names."""
+    figures: dict[str, dict[tuple[str, ...], float]] = {}
+    for metric in _all_processes().collect():
+        for sample in metric.samples:
+            labels = tuple(value for _, value in sorted(sample.labels.items()))
+            figures.setdefault(sample.name, {})[labels] = sample.value
+    return figures
 
 
 def _all_processes() -> CollectorRegistry:

@@ -35,6 +35,7 @@ from search_plugin import (
     UnreadableAnswer,
     find_policy,
     match_route,
+    read_indices,
     read_passages,
     strip_target,
 )
@@ -43,7 +44,7 @@ SIZES = (10, 20, 50)
 """How many hits may be shown on each side."""
 
 MARKS = ("\ue000", "\ue001")
-"""What stands around highlighted words in answers to plain queries: in no text, and no markup."""
+"""What stands around highlighted words in answers to plain queries: no markup, and hardly in any text."""
 
 _TITLE_CHARS = 120
 
@@ -263,7 +264,7 @@ class Comparer:
     def _write_body(self, choices: Choices) -> dict[str, Any]:
         """A plain query, over the fields that the model is going to read."""
         policies = self._choose_policy(choices.policy).policies.current().policies
-        policy = find_policy(_split(choices.index), policies)
+        policy = find_policy(tuple(read_indices(choices.index)), policies)
         fields = list(policy.fields) if policy else []
         multi_match = {"query": choices.query, **({"fields": fields, "lenient": True} if fields else {})}
         before, behind = MARKS
@@ -304,12 +305,12 @@ class _Fixed(Policies):
         return self.config
 
 
-Ran = tuple[str, Reason | None, Sequence[ComparedHit]]
+_Ran = tuple[str, Reason | None, Sequence[ComparedHit]]
 
 
 def _run(
     tools: SearchTools, request: ClientRequest, plan: Plan | Skip, story: Story, tags: tuple[str, str]
-) -> Ran:
+) -> _Ran:
     """Status, reason and hits, in the cluster's order."""
     if isinstance(plan, Skip):
         first_stage = _ask(tools, request, plan.stripped or Rewrite(strip_target(request.target)), story)
@@ -423,10 +424,6 @@ def _place(hits: Sequence[ComparedHit], answer: dict[str, Any]) -> list[Compared
 def _by_rank_after(hits: Sequence[ComparedHit]) -> list[ComparedHit]:
     placed = [(hit.rank_after, hit) for hit in hits if hit.rank_after is not None]
     return [hit for _, hit in sorted(placed, key=lambda one: one[0])]
-
-
-def _split(index: str) -> tuple[str, ...]:
-    return tuple(part for part in index.split(",") if part)
 
 
 def _check_json(text: str) -> None:

@@ -6,7 +6,6 @@ import json
 import time
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote
@@ -28,7 +27,7 @@ class ClusterLook:
 
     Attributes:
         health: green, yellow or red; refused, where that is not told to everybody; unreachable.
-        names: of indices, aliases and data streams that policies may cover; None where they are not told.
+        names: as `find_names` tells them.
     """
 
     health: str
@@ -36,7 +35,6 @@ class ClusterLook:
     n_nodes: int = 0
     engine: EngineName | None = None
     names: Sequence[str] | None = None
-    challenge: str = ""
 
 
 @dataclass(frozen=True)
@@ -114,7 +112,7 @@ def look(
     config = file.current()
     seen = look_at_cluster(cluster, config.policies, credentials)
     return Overview(
-        at=time.strftime("%H:%M:%S"),
+        at=time.strftime("%H:%M:%S %Z"),
         cluster=seen,
         policies=find_covered(config.policies, seen.names),
         aliases=config.models,
@@ -129,22 +127,34 @@ def look_at_cluster(
 ) -> ClusterLook:
     """Its health and the names of what the policies may cover."""
     try:
-        status, health, challenge = _get(cluster, "/_cluster/health", credentials)
+        status, health = _get(cluster, "/_cluster/health", credentials)
     except GatewayError:
         return ClusterLook("unreachable")
-    names: Sequence[str] | None = None
-    with suppress(GatewayError):
-        wanted = _write_patterns(policies)
-        names = _read_names(_get(cluster, f"/_resolve/index/{wanted}", credentials)[1]) if wanted else ()
+    names = find_names(cluster, policies, credentials)
+    engine = cluster.find_engine()
     if status != 200 or not isinstance(health, dict):
-        return ClusterLook("refused", engine=cluster.find_engine(), names=names, challenge=challenge)
+        return ClusterLook("refused", engine=engine, names=names)
     return ClusterLook(
         health=str(health.get("status")),
         name=str(health.get("cluster_name")),
         n_nodes=int(health.get("number_of_nodes", 0)),
-        engine=cluster.find_engine(),
+        engine=engine,
         names=names,
     )
+
+
+def find_names(
+    cluster: Cluster, policies: Sequence[Policy], credentials: Sequence[Header]
+) -> Sequence[str] | None:
+    """Indices, aliases and data streams that policies may cover, by name; None where they are not told."""
+    wanted = _write_patterns(policies)
+    if not wanted:
+        return ()
+    try:
+        _, resolved = _get(cluster, f"/_resolve/index/{wanted}", credentials)
+    except GatewayError:
+        return None
+    return _read_names(resolved)
 
 
 def find_covered(policies: Sequence[Policy], names: Sequence[str] | None) -> list[CoveredPolicy]:
@@ -160,9 +170,11 @@ def find_covered(policies: Sequence[Policy], names: Sequence[str] | None) -> lis
 
 def read_outcomes() -> Outcomes:
     """Take the counts from the figures that Prometheus is told."""
-    spent, counted = (read_figures(f"rerank_gateway_stage_seconds_{name}") for name in ("sum", "count"))
-    pairs = read_figures("rerank_gateway_pairs_total")
-    searches = read_figures("rerank_gateway_searches_total")
+    figures = read_figures()
+    searches, pairs, spent, counted = (
+        figures.get(f"rerank_gateway_{name}", {})
+        for name in ("searches_total", "pairs_total", "stage_seconds_sum", "stage_seconds_count")
+    )
     return Outcomes(
         by_reason={(status, reason): int(count) for (reason, status), count in searches.items()},
         stages={stage: 1000 * spent[(stage,)] / count for (stage,), count in counted.items() if count},
@@ -171,13 +183,13 @@ def read_outcomes() -> Outcomes:
     )
 
 
-def _get(cluster: Cluster, target: str, credentials: Sequence[Header]) -> tuple[int, Any, str]:
+def _get(cluster: Cluster, target: str, credentials: Sequence[Header]) -> tuple[int, Any]:
+    """Status and JSON, None for what is none."""
     answer = cluster.send("GET", target, [(b"Accept", b"application/json"), *credentials])
-    challenge = (answer.header(b"www-authenticate") or b"").decode("latin-1")
     try:
-        return answer.status, json.loads(answer.read()), challenge
+        return answer.status, json.loads(answer.read())
     except ValueError:
-        return answer.status, None, challenge
+        return answer.status, None
 
 
 def _write_patterns(policies: Sequence[Policy]) -> str:

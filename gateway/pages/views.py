@@ -14,7 +14,7 @@ from werkzeug.wrappers import Response as AnyResponse
 
 from gateway.errors import GatewayError, find_status
 from gateway.pages.compare import SIZES, Choices, ComparedHit, Comparer, Comparison, Unanswered
-from gateway.pages.overview import look, look_at_cluster
+from gateway.pages.overview import find_names, look
 from gateway.pages.reasons import REASONS
 from gateway.pages.workers import Workers
 from gateway.policies import PolicyFile
@@ -63,7 +63,7 @@ class Pages:
         asked = read_request(request.environ)
         credentials = _credentials(asked)
         policies = self.file.current().policies
-        names = look_at_cluster(self.tools.cluster, policies, credentials).names or ()
+        names = find_names(self.tools.cluster, policies, credentials) or ()
         covered = (name for name in names if find_policy((name,), policies))
         usual = Choices(index=next(covered, ""))
         choices = Choices.read(request.args) if request.args else usual
