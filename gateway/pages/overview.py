@@ -89,7 +89,6 @@ class Overview:
     at: str
     cluster: ClusterLook
     policies: Sequence[CoveredPolicy]
-    aliases: Sequence[str]
     models: Mapping[str, ServedModel] | None
     outcomes: Outcomes
     config_error: str | None
@@ -115,7 +114,6 @@ def look(
         at=time.strftime("%H:%M:%S %Z"),
         cluster=seen,
         policies=find_covered(config.policies, seen.names),
-        aliases=config.models,
         models=workers.look(config.models),
         outcomes=read_outcomes(),
         config_error=file.error,
