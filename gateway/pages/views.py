@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -10,6 +10,7 @@ from typing import Any
 from urllib.parse import urlencode
 
 from flask import Blueprint, Response, abort, redirect, render_template, request, send_from_directory
+from werkzeug.datastructures import Headers
 from werkzeug.wrappers import Response as AnyResponse
 
 from gateway.errors import GatewayError, find_status
@@ -19,7 +20,7 @@ from gateway.pages.reasons import REASONS
 from gateway.pages.workers import Workers
 from gateway.policies import PolicyFile
 from gateway.tools import SearchTools
-from gateway.wire import ClientRequest, Header, read_request
+from gateway.wire import Header, read_request
 from search_plugin import Reason, find_policy
 
 _STATIC = Path(__file__).parent / "static"
@@ -38,11 +39,18 @@ STAGES = ("cluster", "queue", "model", "merge")
 """The stages that are shown, in the order in which a search goes through them."""
 
 
+def find_basic(headers: Headers) -> str:
+    """The Authorization that the browser's own prompt has got for the cluster; else empty."""
+    told = headers.get("Authorization", "")
+    return told if told[:6].lower() == "basic " else ""
+
+
 @dataclass(frozen=True)
 class Pages:
     """The pages.
 
     Attributes:
+        find_credentials: which Authorization among a request's headers is for the cluster; empty for none.
         flower_url: where Flower is; None where there is none.
         has_jobs: there is a page of bulk jobs, to be linked.
     """
@@ -52,16 +60,16 @@ class Pages:
     workers: Workers
     flower_url: str | None = None
     has_jobs: bool = False
+    find_credentials: Callable[[Headers], str] = find_basic
 
     def show_overview(self) -> Response:
         """Cluster, policies, models and counts."""
-        seen = look(self.tools.cluster, self.workers, self.file, _credentials(read_request(request.environ)))
+        seen = look(self.tools.cluster, self.workers, self.file, self._read_credentials())
         return _render("overview.html", seen=seen, flower_url=self.flower_url)
 
     def show_compare(self) -> Response:
         """The form, and both orders where something is asked."""
-        asked = read_request(request.environ)
-        credentials = _credentials(asked)
+        credentials = self._read_credentials()
         policies = self.file.current().policies
         names = find_names(self.tools.cluster, policies, credentials) or ()
         covered = (name for name in names if find_policy((name,), policies))
@@ -73,14 +81,16 @@ class Pages:
         if choices:
             try:
                 told["sent"] = comparer.write(choices)
-                told["found"] = comparer.compare(choices, credentials, asked.client)
+                told["found"] = comparer.compare(choices, credentials, read_request(request.environ).client)
             except Unanswered as error:
                 told["error"], status, challenge = error, error.status, error.challenge
             except GatewayError as error:
                 told["error"], status = error, find_status(error)[0]
         response = _render("compare.html", sizes=SIZES, link=_write_link(choices), **told)
         response.status_code = status
-        if challenge:
+        if challenge and (
+            credentials or "Authorization" not in request.headers
+        ):  # else it is for a key of ours
             response.headers["WWW-Authenticate"] = challenge
         if choices:
             response.headers["HX-Push-Url"] = _write_link(choices)
@@ -89,6 +99,10 @@ class Pages:
     def show_reasons(self) -> Response:
         """What each reason means."""
         return _render("reasons.html")
+
+    def _read_credentials(self) -> Sequence[Header]:
+        found = self.find_credentials(request.headers)
+        return [(b"Authorization", found.encode("latin-1"))] if found else []
 
 
 def make_pages(pages: Pages) -> Blueprint:
@@ -160,12 +174,6 @@ def _render(template: str, **told: Any) -> Response:
     page = render_template(template, **told)
     # what is no UTF-8 in a hit stands in its texts as surrogates
     return Response(page.encode("utf-8", "replace"), content_type="text/html; charset=utf-8")
-
-
-def _credentials(asked: ClientRequest) -> Sequence[Header]:
-    """What the browser's own prompt has got for the cluster; keys of ours are not the cluster's affair."""
-    told = asked.header(b"authorization") or b""
-    return [(b"Authorization", told)] if told[:6].lower() == b"basic " else []
 
 
 def _write_link(choices: Choices) -> str:
