@@ -65,6 +65,7 @@ def make_plan(environment: Mapping[str, str], state: Path, adapter: Path) -> Pla
     gateway = f"127.0.0.1:{ports['gateway']}"
     credentials, at, _ = urlsplit(cluster_url).netloc.rpartition("@")
     config = state / "rerank.toml"
+    flower_url = f"http://127.0.0.1:{ports['flower']}"
     (state / "logs").mkdir(parents=True, exist_ok=True)
     config.write_text(write_config(adapter), encoding="utf-8")
     return Plan(
@@ -80,13 +81,14 @@ def make_plan(environment: Mapping[str, str], state: Path, adapter: Path) -> Pla
             "RERANK_GATEWAY_CLUSTER_URL": without_credentials(cluster_url),
             "RERANK_GATEWAY_REDIS_URL": redis_url,
             "RERANK_GATEWAY_CONFIG": str(config),
+            "RERANK_GATEWAY_FLOWER_URL": flower_url,
             "RERANK_WORKER_REDIS_URL": redis_url,
             "RERANK_WORKER_CONFIG": str(config),
         },
         cluster_url=cluster_url,
         gateway_url=f"http://{credentials}{at}{gateway}",
         redis_url=redis_url,
-        flower_url=f"http://127.0.0.1:{ports['flower']}",
+        flower_url=flower_url,
         state=state,
     )
 

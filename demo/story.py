@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
+from urllib.parse import urlencode
 
 import urllib3
 from tqdm import tqdm
@@ -209,6 +210,8 @@ gateway   {gateway}   (clients change only their address to this one)
 cluster   {without_credentials(plan.cluster_url)}
 Redis     {without_credentials(plan.redis_url)}
 Flower    {plan.flower_url}
+pages     {gateway}/_rerank/ui/
+          {gateway}/_rerank/ui/compare?{urlencode({"query": text, "index": settings.INDEX})}
 
 curl -i '{gateway}/{settings.INDEX}/_search?size=3&pretty' \\
   -H 'content-type: application/json' -d {shlex.quote(json.dumps(query))}

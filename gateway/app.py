@@ -12,7 +12,7 @@ from werkzeug.exceptions import HTTPException
 from gateway.cluster import Cluster, open_cluster
 from gateway.direct.api import DirectScoring, make_blueprint
 from gateway.direct.api import make_app as make_direct_app
-from gateway.errors import STATUSES, ClientGone, GatewayError, RefusedRequest, UnreadableBody, error_body
+from gateway.errors import ClientGone, GatewayError, RefusedRequest, UnreadableBody, error_body, find_status
 from gateway.keys import Keys
 from gateway.managed import make_managed
 from gateway.ops import make_ops
@@ -52,12 +52,13 @@ def create_app(
         max_waiting=settings.threads,
         compress_above=settings.queue_compress_above,
     )
-    searches = Searches(SearchTools(cluster, Rescorer(scorer), policies, settings.search_body_limit_bytes))
+    tools = SearchTools(cluster, Rescorer(scorer), policies, settings.search_body_limit_bytes)
+    searches = Searches(tools)
     app = Flask(__name__, static_folder=None)
     direct = DirectScoring(scorer, policies, settings, Keys(settings.keys))
     app.register_blueprint(make_ops(cluster, scorer, policies))
-    for managed in make_managed(settings, policies):
-        app.register_blueprint(managed)
+    for managed in make_managed(settings, policies, tools):
+        app.register_blueprint(managed, url_prefix="/_rerank")
     app.register_blueprint(make_blueprint(direct), url_prefix="/_rerank")
     _register_errors(app)
     direct_app = make_direct_app(direct)
@@ -108,8 +109,7 @@ def _is_own(target: str) -> bool:
 
 
 def _answer_error(error: GatewayError) -> Answer:
-    known = (STATUSES[found] for found in type(error).__mro__ if found in STATUSES)
-    status, kind = next(known, (500, "gateway_exception"))
+    status, kind = find_status(error)
     logger.log(logging.DEBUG if isinstance(error, ClientGone) else logging.WARNING, "%s: %s", kind, error)
     answered = json_answer(status, error_body(status, kind, str(error)))
     if isinstance(error, RefusedRequest | UnreadableBody):

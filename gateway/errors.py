@@ -40,6 +40,12 @@ STATUSES: dict[type[Exception], tuple[int, str]] = {
 }
 
 
+def find_status(error: GatewayError) -> tuple[int, str]:
+    """The status of an error and what it is called in an error body."""
+    known = (STATUSES[kind] for kind in type(error).__mro__ if kind in STATUSES)
+    return next(known, (500, "gateway_exception"))
+
+
 def error_body(status: int, kind: str, reason: str) -> dict[str, object]:
     """An error as both engines write theirs."""
     cause = {"type": kind, "reason": reason}

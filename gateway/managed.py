@@ -17,33 +17,46 @@ from gateway.jobs.safe import Safe
 from gateway.jobs.store import JobStore
 from gateway.keys import Keys
 from gateway.management import Gate, NotAllowed, is_loopback
+from gateway.pages.views import Pages, make_pages
+from gateway.pages.workers import Workers
 from gateway.policies import PolicyFile
 from gateway.settings import GatewaySettings
+from gateway.tools import SearchTools
 from gateway.wire import Answer, json_answer
 from worker.contract.address import RedisAddress
 
 _SOCKET_TIMEOUT_S = 2.0
 
 
-def make_managed(settings: GatewaySettings, policies: PolicyFile) -> Iterator[Blueprint]:
-    """The blueprints that the gate guards.
+def make_managed(settings: GatewaySettings, policies: PolicyFile, tools: SearchTools) -> Iterator[Blueprint]:
+    """The blueprints that the gate guards, to stand under ``/_rerank``.
 
     Raises:
         ConfigurationError: the folder of jobs can't be written to.
     """
     gate = Gate(Keys(settings.managers), is_loopback=is_loopback(settings.host))
+    jobs = None
     if settings.jobs_folder:
         home = Home(settings.jobs_folder)
         safe = Safe(settings.jobs_secret.get_secret_value())
         jobs = JobsApi(JobStore(_connect(settings)), home, safe, policies)
         yield _guard(make_jobs(jobs, gate), gate)
+    pages = Pages(
+        tools,
+        policies,
+        Workers(settings.redis_url),
+        gate.find_credentials,
+        settings.flower_url,
+        jobs,
+    )
+    yield _guard(make_pages(pages), gate)
 
 
 def _guard(blueprint: Blueprint, gate: Gate) -> Blueprint:
     @blueprint.before_request
     def check() -> Answer | None:
         try:
-            gate.check(request.headers, request.remote_addr or "")
+            gate.check(request.method, request.headers, request.remote_addr or "")
         except NotAllowed as error:
             answer = json_answer(error.status, error_body(error.status, "security_exception", str(error)))
             if error.status == 401:

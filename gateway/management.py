@@ -19,6 +19,7 @@ KEY_HEADER = "X-Rerank-Key"
 
 _WRONG_KEYS, _FORGET_S = 10, 60.0
 _MOST_PEERS = 10_000
+_LINKS = ("GET", "HEAD")
 
 
 class NotAllowed(GatewayError):
@@ -49,7 +50,7 @@ class Gate:
         self._wrong: OrderedDict[str, list[float]] = OrderedDict()  # peer → when it came with wrong keys
         self._lock = Lock()
 
-    def check(self, headers: Headers, peer: str) -> None:
+    def check(self, method: str, headers: Headers, peer: str) -> None:
         """Let a request in.
 
         Args:
@@ -59,7 +60,7 @@ class Gate:
         Raises:
             NotAllowed: it may not.
         """
-        if headers.get("Sec-Fetch-Site") in ("cross-site", "same-site"):
+        if _is_lured(method, headers):
             raise NotAllowed(403, "a page of another site may not manage this gateway")
         if not self._keys:
             self._check_loopback(headers)
@@ -99,6 +100,15 @@ def is_loopback(host: str) -> bool:
         return ip_address(host).is_loopback
     except ValueError:
         return host == "localhost" or host.endswith(".localhost")
+
+
+def _is_lured(method: str, headers: Headers) -> bool:
+    """Is it another site's page that asks? A link that somebody follows is no request of the page's own."""
+    origin, site = headers.get("Origin"), headers.get("Sec-Fetch-Site")
+    if site is None:  # no browser of today; those of yesterday tell the origin
+        return origin is not None and urlsplit(origin).netloc != headers.get("Host")
+    is_others = site in ("cross-site", "same-site")
+    return is_others and not (method in _LINKS and headers.get("Sec-Fetch-Mode") == "navigate")
 
 
 def _find_host(headers: Headers) -> str:

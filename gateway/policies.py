@@ -7,6 +7,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
+from typing import Protocol
 
 from gateway.errors import ConfigurationError
 from gateway.settings import Config, read_config
@@ -21,6 +22,14 @@ class _Stamp:
     modified_ns: int
     size: int
     inode: int
+
+
+class Policies(Protocol):
+    """Where the policies and models in force are told."""
+
+    def current(self) -> Config:
+        """What is in force now."""
+        ...
 
 
 class PolicyFile:

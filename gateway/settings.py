@@ -16,6 +16,7 @@ from pydantic import (
     PositiveFloat,
     PositiveInt,
     SecretStr,
+    StringConstraints,
     ValidationError,
     model_validator,
 )
@@ -126,6 +127,9 @@ class GatewaySettings(ClusterSettings, BaseSettings):
         "redis://127.0.0.1:6379/0",
         description="The Redis through which jobs reach the workers: redis://, rediss://, or Sentinels that "
         "know it, sentinel://host,host,host?master_name=….",
+    )
+    flower_url: Annotated[str, StringConstraints(pattern="^https?://")] | None = Field(
+        None, description="Where people find Flower, http(s)://…: the overview page links to it."
     )
     queue_compress_above: int = Field(
         0, ge=0, description="Jobs of more characters are compressed on their way to Redis; 0: none is."

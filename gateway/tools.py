@@ -16,7 +16,7 @@ from gateway.coding import (
     encode,
 )
 from gateway.errors import GatewayError
-from gateway.policies import PolicyFile
+from gateway.policies import Policies
 from gateway.proxy import ask_readable, forward, pass_back_with
 from gateway.rescoring import Rescorer
 from gateway.story import Story
@@ -34,7 +34,7 @@ class SearchTools:
 
     cluster: Cluster
     rescorer: Rescorer
-    policies: PolicyFile
+    policies: Policies
     body_limit_bytes: int
 
     def read_body(self, request: ClientRequest) -> bytes | Skip:

@@ -112,6 +112,15 @@ def node(request, tmp_path_factory):
         yield engine
 
 
+@pytest.fixture(scope="module")
+def browser():
+    """A real Chromium. Not the session's: its client keeps an event loop running in this thread."""
+    from tests.browser import running_browser
+
+    with running_browser() as browser:
+        yield browser
+
+
 @pytest.fixture(scope="session")
 def reranker_folder(tmp_path_factory):
     """A tiny BERT reranker with random weights, for at most 64 tokens a pair."""

@@ -145,47 +145,48 @@ class JobsApi:
 
 
 def make_blueprint(api: JobsApi, gate: Gate) -> Blueprint:
-    """The routes under ``/_rerank/jobs``; whoever registers it has the gate before it."""
-    jobs = Blueprint("jobs", __name__, url_prefix="/_rerank/jobs")
+    """The routes of jobs, to stand under any prefix; whoever registers it has the gate before it."""
+    jobs = Blueprint("jobs", __name__)
 
-    @jobs.post("")
+    @jobs.post("/jobs")
     def create() -> Answer:
         job = api.create(_read_object(), gate.find_credentials(request.headers))
         return json_answer(201, job.tell())
 
-    @jobs.get("")
+    @jobs.get("/jobs")
     def find_all() -> Answer:
         offset, size = _read_number("from", 0, 1_000_000), _read_number("size", _PAGE, _LONGEST_PAGE)
         found = api.store.find_all(offset, size)
         return json_answer(200, {"jobs": [job.tell(wanted) for job, wanted in found]})
 
-    @jobs.put("/<job_id>/input")
+    @jobs.put("/jobs/<job_id>/input")
     def take_input(job_id: str) -> Answer:
         body = read_request(request.environ).body
         pieces = iter([body]) if isinstance(body, bytes) else iter(body)
         return json_answer(200, api.take_input(job_id, pieces).tell())
 
-    @jobs.get("/<job_id>")
+    @jobs.get("/jobs/<job_id>")
     def find(job_id: str) -> Answer:
         job, _, wanted = api.find(job_id)
         return json_answer(200, job.tell(wanted))
 
-    @jobs.post("/<job_id>/<any(pause, resume, cancel, retry):action>")
+    @jobs.post("/jobs/<job_id>/<any(pause, resume, cancel, retry):action>")
     def act(job_id: str, action: str) -> Answer:
         job, wanted = api.act(job_id, action, gate.find_credentials(request.headers))
         return json_answer(202, job.tell(wanted))
 
-    @jobs.delete("/<job_id>")
+    @jobs.delete("/jobs/<job_id>")
     def delete(job_id: str) -> Answer:
         api.delete(job_id)
         return json_answer(200, {"id": job_id, "deleted": True})
 
-    @jobs.get("/<job_id>/<any(results, failures):name>")
+    @jobs.get("/jobs/<job_id>/<any(results, failures):name>")
     def read_rows(job_id: str, name: str) -> Answer | Response:
         job, spool, _ = api.find(job_id)
         form = request.args.get("format", "page")
         if form == "page":
-            return json_answer(200, _read_page(job, spool, name))
+            start, size = _read_number("cursor", 0, 2**63), _read_number("size", _PAGE, _LONGEST_PAGE)
+            return json_answer(200, read_page(job, spool, name, start, size))
         has_ranks = name == "results" and job.spec["kind"] == "queries"
         if form not in _DOWNLOADS or (form == "trec" and not has_ranks):
             raise BadJob("format: expected page or ndjson; trec for the results of queries")
@@ -195,12 +196,21 @@ def make_blueprint(api: JobsApi, gate: Gate) -> Blueprint:
         return answer
 
     def refuse(error: Exception) -> Answer:
-        status, type_ = next(row for kind, row in _ERRORS.items() if isinstance(error, kind))
+        status, type_ = _find_error(error)
         return json_answer(status, error_body(status, type_, str(error)))
 
     for kind in _ERRORS:
         jobs.register_error_handler(kind, refuse)
     return jobs
+
+
+def tell_status(error: Exception) -> int:
+    """The status of what is wrong with a request about jobs."""
+    return _find_error(error)[0]
+
+
+def _find_error(error: Exception) -> tuple[int, str]:
+    return next(row for kind, row in _ERRORS.items() if isinstance(error, kind))
 
 
 _ERRORS: Mapping[type[Exception], tuple[int, str]] = {
@@ -256,10 +266,16 @@ def _read_rows(job: Job, spool: Spool, name: str, start: int = 0) -> Iterator[by
             yield row
 
 
-def _read_page(job: Job, spool: Spool, name: str) -> dict[str, Any]:
-    """Some rows, and where the next ones begin."""
-    start = _read_number("cursor", 0, 2**63)
-    size = _read_number("size", _PAGE, _LONGEST_PAGE)
+def read_page(job: Job, spool: Spool, name: str, start: int, size: int) -> dict[str, Any]:
+    """Some rows, and where the next ones begin.
+
+    Args:
+        name: results or failures.
+        start: a byte at which a row begins.
+
+    Raises:
+        BadJob: none does.
+    """
     _, length = _files(job, spool)[name]
     rows: list[Any] = []
     read = 0

@@ -117,7 +117,7 @@ WHEELS = Language(
 def run_story(name, engine, url, index):
     """Run the program of a language, built if need be; what it told."""
     language = LANGUAGES[name]
-    environment = os.environ | dict(language.environment) | {"PATH": _find_tools(language.tools)}
+    environment = os.environ | dict(language.environment) | {"PATH": find_tools(language.tools)}
     _build(language, environment)
     ended = subprocess.run(
         language.command(engine),
@@ -131,7 +131,7 @@ def run_story(name, engine, url, index):
     return json.loads(ended.stdout.splitlines()[-1])
 
 
-def _find_tools(tools):
+def find_tools(tools):
     """The PATH that has them: the machine's, with those before it that are in wheels, where one is lacking.
 
     Skips the test where another tool is missing; in CI, where it can be installed, that is a failure.

@@ -10,6 +10,7 @@ import pytest
 from demo import settings
 from demo.errors import DemoError
 from demo.processes import DEFAULT_PORTS, PORT_STEP, choose_port, make_plan
+from demo.story import show_addresses
 from gateway.settings import read_config
 from search_plugin import Policy
 from tests.conftest import wait_until
@@ -51,6 +52,14 @@ def test_everything_is_reached_on_loopback_only(tmp_path, adapter):
     assert plan.environment["RERANK_GATEWAY_BIND"].startswith("127.0.0.1:")
     assert "--bind 127.0.0.1" in " ".join(plan.commands["redis"])
     assert "--address=127.0.0.1" in plan.commands["flower"]
+
+
+def test_the_pages_are_told_and_link_flower(tmp_path, adapter):
+    plan = make_plan({}, tmp_path, adapter)
+    assert plan.environment["RERANK_GATEWAY_FLOWER_URL"] == plan.flower_url
+    told = show_addresses(plan, "what a person types")
+    assert f"{plan.gateway_url}/_rerank/ui/\n" in told
+    assert f"{plan.gateway_url}/_rerank/ui/compare?query=what+a+person+types&index=pydocs\n" in told
 
 
 def test_credentials_go_to_clients_and_not_into_the_gateway_s_settings(tmp_path, adapter):

@@ -184,7 +184,7 @@ class Client:
         framing = [f"Content-Length: {len(body)}"] if body else []
         lines = [
             f"{method} {target} HTTP/1.1",
-            "Host: gateway",
+            "Host: localhost",
             *framing,
             *headers,
             "Connection: close",
