@@ -15,7 +15,10 @@ from gateway.errors import ConfigurationError
 from gateway.settings import read_config, read_settings
 from gateway.tls import check_cert
 
-COMMANDS: Mapping[str, str] = {}
+COMMANDS: Mapping[str, str] = {
+    "register": "gateway.commands.register",
+    "unregister": "gateway.commands.unregister",
+}
 """Where each command is, imported only to run it; what begins with no command's name serves."""
 
 
