@@ -49,7 +49,8 @@ get() {  # arguments for Maven
 [ -e "$engines/.unpacked/$group-$engine-zip-$version.marker" ] || get
 
 if [ "$node" = opensearch-ml ] && [ ! -e "$home/plugins/neural-search/plugin-descriptor.properties" ]; then
-  get -Pml  # 410 MB
+  echo "start.sh: and its plugins (410 MB, once)" >&2
+  get -Pml
 fi
 
 # Of Elasticsearch 7 the modules for search templates and reindex come by themselves, without their descriptions.

@@ -70,7 +70,12 @@ class Talk:
             return None
         if answer.status >= 300:
             raise CannotRegister(_explain(f"{method} {target}", answer.status, text))
-        return json.loads(text)
+        try:
+            return json.loads(text)
+        except ValueError as error:
+            raise CannotRegister(
+                f"what --cluster-url names answers {method} {target} with no JSON"
+            ) from error
 
 
 def _explain(asked: str, status: int, text: str) -> str:
