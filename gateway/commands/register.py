@@ -103,11 +103,8 @@ def show_request(method: str, path: str, body: Body | None = None) -> None:
 
 
 def _show_elasticsearch(settings: RegisterSettings) -> None:
-    print("# The cluster is Elasticsearch: it asks by an inference endpoint of the service 'custom', which")
-    print(
-        "# 8.19 and later have with an Enterprise licence. Nothing was sent; send this yourself, with the key"
-    )
-    print("# in place of asterisks.")
+    print("# Elasticsearch asks by an inference endpoint of the service 'custom' (8.19 or later, Enterprise")
+    print("# licence). Nothing was sent; send this yourself, a key in the place of its asterisks.")
     show_request("PUT", *make_inference(settings))
     print("# a search with it:")
     show_request("POST", *make_retriever(settings))

@@ -30,7 +30,8 @@ def check_listener(wanted: RegisterSettings) -> str:
         status, told = _ask(f"{wanted.url}/v1/models", None, wanted)
         models = {model["id"]: model["served"] for model in told["data"]} if status == 200 else None
     except (OSError, HTTPException) as error:
-        return f"cannot be reached from here ({error}), so --model and --api-key are not checked from here"
+        reason = getattr(error, "reason", error)  # of a URLError
+        return f"not reached from here ({reason}), so --model and --api-key are not checked from here"
     except (ValueError, KeyError, TypeError):
         models = None
     if models is None:

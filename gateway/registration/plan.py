@@ -114,7 +114,9 @@ def _find_needs(wanted: Wanted, present: Present) -> dict[Word, tuple[str, Any]]
     needs: dict[Word, tuple[str, Any]] = {}
     trusted = present.effective(TRUSTED) or []
     if not any(_matches(pattern, url) for pattern in trusted):
-        needs["trusted-endpoint"] = TRUSTED, [*trusted, _make_endpoint(url)]
+        kept = _find_kept(present)  # not the one that we moved away from
+        rest = [pattern for pattern in trusted if pattern in kept or pattern not in present.record.endpoints]
+        needs["trusted-endpoint"] = TRUSTED, [*rest, _make_endpoint(url)]
     is_asked = "private-address" in wanted.options.allowed
     is_private = is_asked if wanted.is_private is None else wanted.is_private
     if is_private and present.effective(PRIVATE) != "true":
@@ -138,7 +140,7 @@ def _loosen(wanted: Wanted, present: Present) -> Calls:
         endpoint = _make_endpoint(wanted.options.rerank_url)
         noted = replace(
             noted,
-            endpoints=(*record.endpoints, endpoint),
+            endpoints=(*_find_kept(present), endpoint),
             trusted=record.trusted if record.endpoints else digest(present.effective(TRUSTED) or ()),
         )
     yield _put_settings({**made, RECORD: noted.write()})
@@ -147,7 +149,7 @@ def _loosen(wanted: Wanted, present: Present) -> Calls:
 def _tighten(_pipeline: str, present: Present) -> Calls:
     """Each setting goes back once no other connector needs it."""
     record, back = present.record, dict[str, Any]()
-    kept = tuple(one for one in record.endpoints if any(_matches(one, url) for url in present.other_urls))
+    kept = _find_kept(present)
     if kept != record.endpoints:
         now = present.settings.get(TRUSTED) or []
         rest = [pattern for pattern in now if pattern in kept or pattern not in record.endpoints]
@@ -163,6 +165,12 @@ def _tighten(_pipeline: str, present: Present) -> Calls:
         undone = set(back) - ({TRUSTED} if kept else set())
         before = {setting: value for setting, value in record.before.items() if setting not in undone}
         yield _put_settings({**back, RECORD: replace(record, before=before, endpoints=kept).write()})
+
+
+def _find_kept(present: Present) -> tuple[str, ...]:
+    """Our endpoints that other connectors need."""
+    urls = present.other_urls
+    return tuple(one for one in present.record.endpoints if any(_matches(one, url) for url in urls))
 
 
 def _put_settings(settings: Body) -> Call:

@@ -232,7 +232,7 @@ def test_unregister_takes_back_what_register_made(present, lines):
 )
 def test_settings_go_back_to_what_they_were(before):
     """Two registrations, one after the other, both taken back."""
-    present = replace(NOTHING, settings=before)
+    present = replace(NOTHING, settings=before, other_urls=["http://10.0.0.1:8080/v1/rerank"])
     for number in (1, 2):
         wanted = make_wanted(url=f"http://10.0.0.{number}:8080")
         (call, *_) = list_calls(plan_register(wanted, present))
@@ -241,6 +241,11 @@ def test_settings_go_back_to_what_they_were(before):
         (call,) = list_calls(plan_unregister("books", replace(present, other_urls=left)))
         present = replace(present, settings=put(present.settings, call.body["persistent"]))
     assert present.settings == before
+
+
+def test_an_address_moved_away_from_is_trusted_no_more():
+    (call, *_) = list_calls(plan_register(make_wanted(), make_present(make_wanted(url="http://10.0.0.8:1"))))
+    assert call.body["persistent"][TRUSTED] == [COHERE, r"^http://10\.0\.0\.7:8080/v1/rerank$"]
 
 
 def test_what_others_set_meanwhile_stays():
@@ -394,7 +399,7 @@ def test_what_the_rerank_api_lacks_is_told_before_anything_is_sent(
 def test_a_rerank_api_that_only_the_cluster_reaches_is_no_error(cluster, capsys):
     cluster.script = tell_nothing
     assert run(cluster, "http://gateway.invalid:8080") == 0
-    assert "cannot be reached from here" in capsys.readouterr().out
+    assert "not reached from here" in capsys.readouterr().out
 
 
 def test_for_elasticsearch_the_requests_are_shown(cluster, capsys):
