@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from importlib import import_module
 from shutil import rmtree
 from tempfile import mkdtemp
@@ -16,6 +16,8 @@ from gateway.settings import read_config, read_settings
 from gateway.tls import check_cert
 
 COMMANDS: Mapping[str, str] = {
+    "jobs": "gateway.commands.jobs",
+    "run-jobs": "gateway.commands.run_jobs",
     "register": "gateway.commands.register",
     "unregister": "gateway.commands.unregister",
 }
@@ -46,9 +48,12 @@ def serve_until_stopped(argv: Sequence[str]) -> int:
     except ConfigurationError as error:
         print(f"gateway: {error}", file=sys.stderr)
         return 2
-    with shared_figures():
+    with shared_figures(), ExitStack() as beside:
+        from gateway.jobs.process import runner_beside
         from gateway.wsgi import serve
 
+        if settings.jobs_folder and settings.job_runner:
+            beside.enter_context(runner_beside(argv))
         serve(settings)
     return 0
 

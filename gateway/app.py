@@ -14,6 +14,7 @@ from gateway.direct.api import DirectScoring, make_blueprint
 from gateway.direct.api import make_app as make_direct_app
 from gateway.errors import STATUSES, ClientGone, GatewayError, RefusedRequest, UnreadableBody, error_body
 from gateway.keys import Keys
+from gateway.managed import make_managed
 from gateway.ops import make_ops
 from gateway.policies import PolicyFile
 from gateway.proxy import forward
@@ -55,6 +56,8 @@ def create_app(
     app = Flask(__name__, static_folder=None)
     direct = DirectScoring(scorer, policies, settings, Keys(settings.keys))
     app.register_blueprint(make_ops(cluster, scorer, policies))
+    for managed in make_managed(settings, policies):
+        app.register_blueprint(managed)
     app.register_blueprint(make_blueprint(direct), url_prefix="/_rerank")
     _register_errors(app)
     direct_app = make_direct_app(direct)

@@ -8,16 +8,23 @@ from hmac import compare_digest
 
 
 class Keys:
-    """The keys that are accepted; where there are none, everybody is let in."""
+    """The keys that are accepted; false where there are none."""
 
     def __init__(self, keys: Iterable[str]) -> None:
         self._digests = [sha256(key.encode()).digest() for key in keys]
 
+    def __bool__(self) -> bool:
+        return bool(self._digests)
+
+    def fit(self, key: bytes) -> bool:
+        """Is it one of them?"""
+        digest = sha256(key).digest()
+        matches = [compare_digest(digest, known) for known in self._digests]  # all: its time tells nothing
+        return any(matches)
+
     def let_in(self, authorization: bytes | None) -> bool:
-        """Does the header's value name one of them, as ``Bearer KEY``?"""
-        if not self._digests:
+        """Does the header's value name one of them, as ``Bearer KEY``? Where there are none, everybody's."""
+        if not self:
             return True
         scheme, _, key = (authorization or b"").partition(b" ")
-        digest = sha256(key.strip()).digest()
-        matches = [compare_digest(digest, known) for known in self._digests]  # all: its time tells nothing
-        return scheme.lower() == b"bearer" and any(matches)
+        return self.fit(key.strip()) and scheme.lower() == b"bearer"

@@ -95,7 +95,7 @@ class QueueScorer:
         timeouts = {"socket_timeout": _SOCKET_TIMEOUT_S, "socket_connect_timeout": _CONNECT_TIMEOUT_S}
         address = RedisAddress.from_url(redis_url)
         self._redis = address.connect(retry=Retry(NoBackoff(), 1), **timeouts)
-        self._celery = _make_celery(address, timeouts, max_waiting)
+        self._celery = make_sender(address, timeouts, max_waiting)
         self._compress_above = compress_above
         self._helpers = ThreadPoolExecutor(max_waiting, thread_name_prefix="score")
         self._free_helpers = BoundedSemaphore(max_waiting)
@@ -139,7 +139,9 @@ class QueueScorer:
         except RedisError as error:
             raise ScoringFailed(Reason.BACKEND_ERROR) from error
         served = zip(asked, told, strict=True)
-        return frozenset(model for model, fields in served if ServingModel.from_hash(fields, _seconds(now)))
+        return frozenset(
+            model for model, fields in served if ServingModel.from_hash(fields, read_seconds(now))
+        )
 
     def close(self) -> None:
         """Close the connections; no search may be waiting."""
@@ -173,7 +175,7 @@ class QueueScorer:
     def _ask(self, request: ScoreRequest, job_id: str, attempt: Attempt) -> Scores:
         try:
             look = self._look(request)
-            passages = [_cut(passage, look.model) for passage in request.passages]
+            passages = [cut_passage(passage, look.model) for passage in request.passages]
             different = list(dict.fromkeys(passages))
             missing = [passage for passage in different if passage not in look.known]
             known = look.known
@@ -208,10 +210,10 @@ class QueueScorer:
             pipeline.zrange(load_key(alias), 0, -1, withscores=True)
             if seen:
                 cached = CachedScores(seen.version, request.query_text)
-                passages = list(dict.fromkeys(_cut(passage, seen) for passage in request.passages))
+                passages = list(dict.fromkeys(cut_passage(passage, seen) for passage in request.passages))
                 pipeline.hmget(cached.key, [cached.field(passage) for passage in passages])
             time_, told, entries, *found = pipeline.execute()
-        now = _seconds(time_)
+        now = read_seconds(time_)
         model = ServingModel.from_hash(told, now)
         if model is None:
             self._seen.pop(alias, None)
@@ -289,11 +291,12 @@ class QueueScorer:
                     yield reply
 
 
-def _seconds(time_: tuple[int, int]) -> float:
+def read_seconds(time_: tuple[int, int]) -> float:
+    """What Redis's ``TIME`` says, in seconds."""
     return time_[0] + time_[1] / 1e6
 
 
-def _cut(passage: str, model: ServingModel) -> str:
+def cut_passage(passage: str, model: ServingModel) -> str:
     """The passage without what the model would not read."""
     return passage[: model.max_characters] if model.max_characters else passage
 
@@ -311,7 +314,8 @@ def _split(job: ScoreJob, model: ServingModel) -> list[ScoreJob]:
     ]
 
 
-def _make_celery(address: RedisAddress, timeouts: dict[str, float], connections: int) -> Celery:
+def make_sender(address: RedisAddress, timeouts: dict[str, float], connections: int) -> Celery:
+    """A Celery app that sends messages and does nothing else."""
     celery = Celery("gateway", set_as_current=False)
     # max_retries: kombu's own loop around a first connection, which else goes on for long
     broker = address.configure_celery(max_retries=1, interval_start=0, retry_on_timeout=False, **timeouts)

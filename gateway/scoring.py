@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -92,3 +93,15 @@ class ScriptedScorer:
     def find_served(self, models: Iterable[str]) -> frozenset[str]:
         """All of them."""
         return frozenset(models)
+
+
+def tell_score(logit: float, *, is_logit: bool = False) -> float:
+    """The logit or its probability, as a caller is told it: nine significant digits."""
+    return float(f"{logit if is_logit else _sigmoid(logit):.9g}")
+
+
+def _sigmoid(logit: float) -> float:
+    if logit >= 0:
+        return 1 / (1 + math.exp(-logit))
+    power = math.exp(max(logit, -700.0))
+    return power / (1 + power)

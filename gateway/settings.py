@@ -10,7 +10,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Self, TypeVar
 
-from pydantic import AfterValidator, Field, PositiveInt, SecretStr, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    Field,
+    PositiveFloat,
+    PositiveInt,
+    SecretStr,
+    ValidationError,
+    model_validator,
+)
 from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
 from gateway.cluster_settings import ClusterSettings, name_flag
@@ -35,6 +43,10 @@ def _check_bind(value: str) -> str:
 
 def _port(bind: str) -> str:
     return bind.rpartition(":")[2]
+
+
+def _split_keys(keys: SecretStr) -> list[str]:
+    return [key.strip() for key in keys.get_secret_value().split(",") if key.strip()]
 
 
 class GatewaySettings(ClusterSettings, BaseSettings):
@@ -91,6 +103,28 @@ class GatewaySettings(ClusterSettings, BaseSettings):
         description="Keys for the rerank APIs, separated by commas; a client sends one as Authorization: "
         "Bearer KEY. Without any, everybody is let in.",
     )
+    management_keys: SecretStr = Field(
+        SecretStr(""),
+        description="Keys for jobs and pages, separated by commas; a client sends one as Authorization: "
+        "Bearer KEY or X-Rerank-Key: KEY. Without any, only clients on this machine itself are let in.",
+    )
+    jobs_folder: Path | None = Field(
+        None,
+        description="Where bulk jobs keep their input and results, for all gateways that are to run them; "
+        "without it there are no jobs.",
+    )
+    jobs_secret: SecretStr = Field(
+        SecretStr(""),
+        description="Any text, with which a submitter's credentials for the cluster are encrypted for as "
+        "long as the job needs them.",
+    )
+    jobs_at_once: PositiveInt = Field(2, description="Bulk jobs that run at the same time.")
+    jobs_retention_days: PositiveFloat = Field(
+        7.0, description="How long a job that has ended is kept with its results, in days."
+    )
+    job_runner: bool = Field(
+        True, description="Run jobs in a process beside this one; else `python -m gateway run-jobs` does."
+    )
     redis_url: Annotated[str, AfterValidator(check_redis_url)] = Field(
         "redis://127.0.0.1:6379/0",
         description="The Redis through which jobs reach the workers: redis://, rediss://, or Sentinels that "
@@ -127,7 +161,17 @@ class GatewaySettings(ClusterSettings, BaseSettings):
     @property
     def keys(self) -> list[str]:
         """Those of ``api_keys``."""
-        return [key.strip() for key in self.api_keys.get_secret_value().split(",") if key.strip()]
+        return _split_keys(self.api_keys)
+
+    @property
+    def managers(self) -> list[str]:
+        """Those of ``management_keys``."""
+        return _split_keys(self.management_keys)
+
+    @property
+    def host(self) -> str:
+        """Of the address that it is bound to."""
+        return self.bind.rpartition(":")[0].strip("[]")
 
     @property
     def rerank_port(self) -> str | None:

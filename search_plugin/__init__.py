@@ -8,8 +8,8 @@ from search_plugin.first_stage import FirstStage, Hit
 from search_plugin.merge import merge, restore
 from search_plugin.msearch import Item, Responses, join_items, split_items
 from search_plugin.note import make_note
-from search_plugin.passages import Passages, combine_scores, read_passages
-from search_plugin.plan import Engine, Plan, Rules, SearchRequest, plan_search, strip_target
+from search_plugin.passages import Passages, combine_scores, read_passages, read_texts
+from search_plugin.plan import Engine, Plan, Rules, SearchRequest, make_scan_plan, plan_search, strip_target
 from search_plugin.policy import Policy, find_policy
 from search_plugin.raw_json import apply_edits, scan_document, scan_object, split_object
 from search_plugin.rewrite import Rewrite, ask_for_all, edit_body, read_filter_path, read_parameters
@@ -48,6 +48,7 @@ __all__ = [
     "find_policy",
     "join_items",
     "make_note",
+    "make_scan_plan",
     "match_route",
     "merge",
     "place_hits",
@@ -56,6 +57,7 @@ __all__ = [
     "read_indices",
     "read_parameters",
     "read_passages",
+    "read_texts",
     "read_ticket",
     "restore",
     "scan_document",

@@ -46,11 +46,14 @@ def read_passages(plan: Plan, first_stage: FirstStage) -> Passages | Skip:
     ids = [hit.identity for hit in hits if hit.identity is not None]
     if len(set(ids)) < len(ids):
         return Skip(Reason.REPEATED_HITS)
-    window = hits[: plan.policy.window]
-    most = MAX_PASSAGES // len(window)
-    of_hits = [_read_passages(hit, plan, most) for hit in window]
-    if not any(map(any, of_hits)):
-        return Skip(Reason.NO_SOURCE)
+    passages = read_texts(plan, hits[: plan.policy.window])
+    return passages if any(passages.texts) else Skip(Reason.NO_SOURCE)
+
+
+def read_texts(plan: Plan, hits: Sequence[Hit]) -> Passages:
+    """The passages of some hits, whatever their order means."""
+    most = MAX_PASSAGES // max(len(hits), 1)
+    of_hits = [_read_passages(hit, plan, most) for hit in hits]
     return Passages(tuple(text for texts in of_hits for text in texts), tuple(map(len, of_hits)))
 
 

@@ -87,6 +87,12 @@ class Rules:
     engine: Engine | None = None
 
 
+def make_scan_plan(policy: Policy, query_text: str) -> Plan:
+    """How hits are read that no search of a client's has found: by the policy, for this query."""
+    nothing = Rewrite("")
+    return Plan(policy, query_text, page_from=0, page_size=0, enlarged=nothing, stripped=nothing)
+
+
 def strip_target(target: str) -> str:
     """The target without the parameters that are ours."""
     return drop_parameters(target, PARAMETERS)

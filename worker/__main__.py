@@ -62,7 +62,7 @@ def serve(settings: WorkerSettings, read: Callable[[], Mapping[str, ModelSetting
     from worker.resident import ResidentModel, load_model
     from worker.residents import Residents
     from worker.serving import ServingMark
-    from worker.tasks import add_score_task, watch_cancelled
+    from worker.tasks import add_score_tasks, watch_cancelled
     from worker.watchdog import Watchdog
 
     redis = RedisAddress.from_url(settings.redis_url).connect(
@@ -114,7 +114,7 @@ def serve(settings: WorkerSettings, read: Callable[[], Mapping[str, ModelSetting
 
     def make_app() -> Celery:
         app = create_app(settings, has_room_for_bulk)
-        add_score_task(app, served, redis, clock, outbox, metrics, hands)
+        add_score_tasks(app, served, redis, clock, outbox, metrics, hands)
         return app
 
     mark.prepare()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -16,6 +17,8 @@ from worker.contract import (
     CachedScores,
     Entry,
     ScoreJob,
+    ScoreJobs,
+    ScoreReplies,
     ScoreReply,
     load_key,
     reply_key,
@@ -42,28 +45,38 @@ class Outbox:
         self._cache_ttl_s = cache_ttl_s
         self._cache_queries = cache_queries
 
-    def refuse(self, reply: ScoreReply) -> None:
+    def refuse(self, reply: ScoreReply | ScoreReplies) -> None:
         """Answer a message that is no job."""
         self._send(reply, math.inf)
 
     def answer(self, job: ScoreJob, reply: ScoreReply) -> None:
         """Answer a job, keep its scores, and take it off those under way."""
-        self._send(reply, job.deadline, job)
+        self._send(reply, job.deadline, [(job, reply)])
+
+    def answer_many(self, jobs: ScoreJobs, replies: ScoreReplies) -> None:
+        """The same for jobs that came together."""
+        deadline = max(job.deadline for job in jobs.jobs)
+        self._send(replies, deadline, list(zip(jobs.jobs, replies.replies, strict=True)))
 
     def forget(self, job: ScoreJob) -> None:
         """Take a job off those under way that nobody waits for."""
         with suppress(RedisError):
             self._redis.zrem(load_key(job.model), Entry.of(job).to_member())
 
-    def _send(self, reply: ScoreReply, deadline: float, job: ScoreJob | None = None) -> None:
+    def _send(
+        self,
+        reply: ScoreReply | ScoreReplies,
+        deadline: float,
+        done: Sequence[tuple[ScoreJob, ScoreReply]] = (),
+    ) -> None:
         remaining_ms = max(0.0, deadline - self._clock.now()) * 1000
         life_ms = int(min(remaining_ms, _REPLY_LIFE_MAX_MS)) + _REPLY_GRACE_MS
         n_cached = None
         try:
             with self._redis.pipeline(transaction=False) as pipeline:
-                if job:
+                for job, its_reply in done:
                     pipeline.zrem(load_key(job.model), Entry.of(job).to_member())
-                    n_cached = self._keep(pipeline, job, reply)
+                    n_cached = self._keep(pipeline, job, its_reply) or n_cached
                 # last: who has the reply may ask again at once, and finds the scores known
                 pipeline.rpush(reply_key(reply.id), reply.to_message())
                 pipeline.pexpire(reply_key(reply.id), life_ms)

@@ -5,18 +5,22 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Sequence
+from concurrent.futures import Future
 from dataclasses import replace
 from functools import partial
 
 from celery import Celery
 from redis import Redis, RedisError
 
-from worker.batching import CancelledJobError, ClosedError, LateError, ScoringError
+from worker.batching import CancelledJobError, ClosedError, LateError, Scored, ScoringError
 from worker.clock import RedisClock
 from worker.contract import (
+    SCORE_MANY_TASK,
     SCORE_TASK,
     ContractError,
     ScoreJob,
+    ScoreJobs,
+    ScoreReplies,
     ScoreReply,
     cancelled_key,
     read_job_id,
@@ -32,7 +36,7 @@ _ERROR_MAX_CHARS = 500
 _CANCELLED_POLL_S = 0.05
 
 
-def add_score_task(
+def add_score_tasks(
     app: Celery,
     models: ServedModels,
     redis: Redis,
@@ -41,9 +45,9 @@ def add_score_task(
     metrics: WorkerMetrics,
     hands: Hands,
 ) -> None:
-    """Register the score task with the models to serve by alias.
+    """Register the score tasks with the models to serve by alias.
 
-    The task pushes one reply to the job's reply list, none if the job is late or cancelled. A message that
+    A task pushes one reply to the message's reply list, none if its job is late or cancelled. A message that
     is no job gets an error reply if its id can be read. The task returns either way, so each message is
     acknowledged.
     """
@@ -71,12 +75,26 @@ def add_score_task(
         else:
             outbox.answer(job, reply)
 
-    app.task(
-        score,
-        name=SCORE_TASK,
-        shared=False,  # else every later app of the process would have it
-        Strategy=staticmethod(partial(HandOver, hands)),
-    )
+    def score_many(message: object = None, *_: object) -> None:
+        try:
+            jobs = ScoreJobs.from_message(message)
+        except ContractError as error:
+            logger.warning("score.refused: %s", _shorten(error))
+            if id_ := read_job_id(message):
+                outbox.refuse(ScoreReplies(id=id_, error=_shorten(error)))
+            return
+        if find_cancelled(redis, [jobs.id]):
+            return
+        replies = _score_many(jobs.jobs, models, metrics)
+        outbox.answer_many(jobs, ScoreReplies(id=jobs.id, replies=replies))
+
+    for task, name in ((score, SCORE_TASK), (score_many, SCORE_MANY_TASK)):
+        app.task(
+            task,
+            name=name,
+            shared=False,  # else every later app of the process would have it
+            Strategy=staticmethod(partial(HandOver, hands)),
+        )
 
 
 def find_cancelled(redis: Redis, job_ids: Sequence[str]) -> frozenset[str]:
@@ -104,16 +122,48 @@ def watch_cancelled(redis: Redis, models: ServedModels) -> None:
 
 def _score(job: ScoreJob, models: ServedModels, metrics: WorkerMetrics, age_s: float) -> ScoreReply:
     if job.model not in models:
-        metrics.count_job(job, "refused")
-        return ScoreReply(id=job.id, part=job.part, error=f"model: {job.model} is not served here")
+        return _refuse(job, metrics)
+    version, scored = _submit(job, models)
+    return _write_reply(job, version, scored, metrics, age_s)
+
+
+def _score_many(
+    jobs: Sequence[ScoreJob], models: ServedModels, metrics: WorkerMetrics
+) -> tuple[ScoreReply, ...]:
+    """All are handed in before the first is waited for, so that they share passes."""
+    submitted = [_submit(job, models) if job.model in models else None for job in jobs]
+    replies = []
+    for job, in_hand in zip(jobs, submitted, strict=True):
+        try:
+            reply = _write_reply(job, *in_hand, metrics, 0.0) if in_hand else _refuse(job, metrics)
+        except LateError as error:
+            metrics.count_job(job, "late")
+            reply = ScoreReply(id=job.id, part=job.part, error=_shorten(error))
+        replies.append(reply)
+    return tuple(replies)
+
+
+def _refuse(job: ScoreJob, metrics: WorkerMetrics) -> ScoreReply:
+    metrics.count_job(job, "refused")
+    return ScoreReply(id=job.id, part=job.part, error=f"model: {job.model} is not served here")
+
+
+def _submit(job: ScoreJob, models: ServedModels) -> tuple[str, Future[Scored]]:
+    """The version that scores it, and what will come of it."""
     batcher = models[job.model]
-    version = batcher.loaded.version
     try:
-        scored = batcher.submit(job).result()
+        return batcher.loaded.version, batcher.submit(job)
     except ClosedError:
         if models[job.model] is batcher:
             raise
-        return _score(job, models, metrics, age_s)  # it was exchanged just now
+        return _submit(job, models)  # it was exchanged just now
+
+
+def _write_reply(
+    job: ScoreJob, version: str, submitted: Future[Scored], metrics: WorkerMetrics, age_s: float
+) -> ScoreReply:
+    try:
+        scored = submitted.result()
     except LateError:
         raise
     except ScoringError as error:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import time
 import uuid
 from collections.abc import Callable, Mapping, Sequence
@@ -10,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from gateway.direct.asks import Ask, Kind, RerankBody, ScoreBody
+from gateway.scoring import tell_score
 
 VERSION = "2"  # of the API, as Cohere counts
 
@@ -34,7 +34,7 @@ class Scored:
     @property
     def scores(self) -> list[float]:
         """As they are told: nine significant digits, which OpenSearch's connector can cast."""
-        return [_round(logit if self.ask.raw_scores else _sigmoid(logit)) for logit in self.logits]
+        return [tell_score(logit, is_logit=self.ask.raw_scores) for logit in self.logits]
 
     def ranked(self, top_n: int | None) -> list[tuple[int, float]]:
         """(index, score) of the best, best first."""
@@ -159,14 +159,3 @@ def write_problem(kind: Kind, problem: Problem, message: str, param: str | None)
         return problem.tei_status, {"error": message, "error_type": problem.tei_kind}
     error = {"message": message, "type": problem.kind, "param": param, "code": problem.status}
     return problem.status, {"error": error, "message": message, "detail": message}
-
-
-def _sigmoid(logit: float) -> float:
-    if logit >= 0:
-        return 1 / (1 + math.exp(-logit))
-    power = math.exp(max(logit, -700.0))
-    return power / (1 + power)
-
-
-def _round(score: float) -> float:
-    return float(f"{score:.9g}")

@@ -130,11 +130,59 @@ class ScoreReply(_Message):
         Raises:
             ContractError: not JSON, or not a reply.
         """
-        try:
-            fields = from_json(message)
-        except ValueError as error:
-            raise ContractError(cls.whole, f"not JSON: {error}") from None
-        return cls.model_validate(fields)
+        return cls.model_validate(_read_json(message, cls.whole))
+
+
+class ScoreJobs(_Message):
+    """Bulk jobs that travel in one message and are answered in one."""
+
+    whole: ClassVar[str] = "jobs"
+
+    id: JobId
+    jobs: tuple[ScoreJob, ...] = Field(min_length=1, max_length=MAX_PASSAGES)
+
+    def to_message(self) -> dict[str, Any]:
+        """As the JSON object that is the task's only argument."""
+        return self.model_dump(mode="json")
+
+    @classmethod
+    def from_message(cls, message: object) -> Self:
+        """Read what `to_message` wrote.
+
+        Raises:
+            ContractError: a field is missing, unknown, of the wrong type or over its limit.
+        """
+        return cls.model_validate(message)
+
+
+class ScoreReplies(_Message):
+    """The answer to `ScoreJobs`: a reply a job, in their order, or why there is none."""
+
+    whole: ClassVar[str] = "replies"
+
+    id: JobId
+    replies: tuple[ScoreReply, ...] = ()
+    error: str | None = Field(default=None, min_length=1, max_length=1_000)
+
+    def to_message(self) -> bytes:
+        """As the bytes pushed to the reply list."""
+        return self.model_dump_json(exclude_none=True).encode()
+
+    @classmethod
+    def from_message(cls, message: bytes) -> Self:
+        """Read what `to_message` wrote.
+
+        Raises:
+            ContractError: not JSON, or no replies.
+        """
+        return cls.model_validate(_read_json(message, cls.whole))
+
+
+def _read_json(message: bytes, whole: str) -> Any:
+    try:
+        return from_json(message)
+    except ValueError as error:
+        raise ContractError(whole, f"not JSON: {error}") from None
 
 
 def read_job_id(message: object) -> str | None:

@@ -8,6 +8,13 @@ BROKER_OPTIONS = {"global_keyprefix": KEY_PREFIX, "priority_steps": [0]}
 """What all must tell Celery's transport to find the same queues: the prefix, and one list a queue."""
 
 SCORE_TASK = "rerank.score"
+"""Its argument is a `ScoreJob`."""
+
+SCORE_MANY_TASK = "rerank.score_many"
+"""Its argument is `ScoreJobs`."""
+
+JOBS_KEY = "rerank:jobs"
+"""The sorted set of the bulk jobs' ids, by when they were made."""
 
 ONLINE_PREFIX = "online."
 """What the names of the queues of searches begin with."""
@@ -50,3 +57,8 @@ def load_key(model: str) -> str:
 def cancelled_key(job_id: str) -> str:
     """The key that exists when nobody waits for the job's replies any more."""
     return f"rerank:cancelled:{job_id}"
+
+
+def job_key(job_id: str) -> str:
+    """The hash with the state of a bulk job."""
+    return f"rerank:job:{job_id}"

@@ -1,0 +1,59 @@
+"""Knows what is for those who manage the gateway, and puts all of it behind one gate."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from flask import Blueprint, request
+from redis import Redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
+from gateway.errors import error_body
+from gateway.jobs.api import JobsApi
+from gateway.jobs.api import make_blueprint as make_jobs
+from gateway.jobs.home import Home
+from gateway.jobs.safe import Safe
+from gateway.jobs.store import JobStore
+from gateway.keys import Keys
+from gateway.management import Gate, NotAllowed, is_loopback
+from gateway.policies import PolicyFile
+from gateway.settings import GatewaySettings
+from gateway.wire import Answer, json_answer
+from worker.contract.address import RedisAddress
+
+_SOCKET_TIMEOUT_S = 2.0
+
+
+def make_managed(settings: GatewaySettings, policies: PolicyFile) -> Iterator[Blueprint]:
+    """The blueprints that the gate guards.
+
+    Raises:
+        ConfigurationError: the folder of jobs can't be written to.
+    """
+    gate = Gate(Keys(settings.managers), is_loopback=is_loopback(settings.host))
+    if settings.jobs_folder:
+        home = Home(settings.jobs_folder)
+        safe = Safe(settings.jobs_secret.get_secret_value())
+        jobs = JobsApi(JobStore(_connect(settings)), home, safe, policies)
+        yield _guard(make_jobs(jobs, gate), gate)
+
+
+def _guard(blueprint: Blueprint, gate: Gate) -> Blueprint:
+    @blueprint.before_request
+    def check() -> Answer | None:
+        try:
+            gate.check(request.headers, request.remote_addr or "")
+        except NotAllowed as error:
+            answer = json_answer(error.status, error_body(error.status, "security_exception", str(error)))
+            if error.status == 401:
+                answer.headers["WWW-Authenticate"] = 'Basic realm="rerank", charset="UTF-8"'
+            return answer
+        return None
+
+    return blueprint
+
+
+def _connect(settings: GatewaySettings) -> Redis:
+    timeouts = {"socket_timeout": _SOCKET_TIMEOUT_S, "socket_connect_timeout": _SOCKET_TIMEOUT_S}
+    return RedisAddress.from_url(settings.redis_url).connect(retry=Retry(NoBackoff(), 1), **timeouts)
