@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.installed
 
-.PHONY: run test test-fast test-clients test-differential test-suites soak lint format fuzz bench docs lock clean
+.PHONY: run test test-fast test-clients test-differential test-suites test-register soak lint format fuzz bench docs lock clean
 
 run: $(READY)  ## a real engine, Redis, worker, gateway and Flower; the demo's searches before and after
 	@$(BIN)/python -m demo run
@@ -23,6 +23,9 @@ test-differential: $(READY)  ## the same requests to the cluster and through the
 
 test-suites: $(READY)  ## all of the engines' own YAML tests, directly and through the gateway (`make test` takes one in twenty)
 	WHOLE_SUITE=1 $(BIN)/python -m pytest -s tests/differential/test_yaml_suite.py
+
+test-register: $(READY)  ## OpenSearch's own pipelines call us: gets its plugins for models, 410 MB (`make test` runs this where they are)
+	FETCH_OPENSEARCH_ML=1 $(BIN)/python -m pytest tests/system/test_register.py
 
 soak: $(READY)  ## ten minutes of many clients and random faults, and a table of what came of it (`make test` takes forty-five seconds)
 	SOAK_MINUTES=10 $(BIN)/python -m pytest -s tests/system/test_soak.py

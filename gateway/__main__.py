@@ -18,6 +18,8 @@ from gateway.tls import check_cert
 COMMANDS: Mapping[str, str] = {
     "jobs": "gateway.commands.jobs",
     "run-jobs": "gateway.commands.run_jobs",
+    "register": "gateway.commands.register",
+    "unregister": "gateway.commands.unregister",
 }
 """Where each command is, imported only to run it; what begins with no command's name serves."""
 

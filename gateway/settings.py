@@ -8,7 +8,7 @@ import tomllib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Self, TypeVar
 
 from pydantic import (
     AfterValidator,
@@ -30,6 +30,9 @@ from worker.contract.address import check_redis_url
 ENV_PREFIX = "RERANK_GATEWAY_"
 _SERVICE_LINK = re.compile(r"(SERVICE_(HOST|PORT)|PORT_\d+_)\w*=.*|PORT=\w+://.*")
 """What Kubernetes puts into the environment for a service that is called rerank-gateway."""
+
+
+Options = TypeVar("Options", bound=BaseSettings)
 
 
 def _check_bind(value: str) -> str:
@@ -181,21 +184,29 @@ class GatewaySettings(ClusterSettings, BaseSettings):
 
 
 def read_settings(argv: Sequence[str]) -> GatewaySettings:
+    """Those of the gateway itself, as `read_options` reads them."""
+    return read_options(GatewaySettings, argv)
+
+
+def read_options(kind: type[Options], argv: Sequence[str], *related: type[BaseSettings]) -> Options:
     """Flags, then environment, then files of secrets, then defaults.
+
+    Args:
+        related: whose variables may be in the environment too; the gateway's always may.
 
     Raises:
         ConfigurationError: an option is unknown or wrong; one line that names it.
         SystemExit: ``--help`` was asked for, and is printed.
     """
+    kinds: tuple[type[BaseSettings], ...] = (GatewaySettings, kind, *related)
+    known = {name for one in kinds for name in one.model_fields}
     for name, value in sorted(os.environ.items()):
         option = name.removeprefix(ENV_PREFIX)
-        is_known = option.lower() in GatewaySettings.model_fields or _SERVICE_LINK.fullmatch(
-            f"{option}={value}"
-        )
+        is_known = option.lower() in known or _SERVICE_LINK.fullmatch(f"{option}={value}")
         if option != name and not is_known:
             raise ConfigurationError(f"{name}: no such option")
     try:
-        return GatewaySettings(_cli_parse_args=list(argv), _secrets_dir=_find_secrets())
+        return kind(_cli_parse_args=list(argv), _secrets_dir=_find_secrets())
     except (SettingsError, OSError) as error:  # a file of secrets that cannot be read
         raise ConfigurationError(str(error)) from error
     except ValidationError as error:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from gateway.__main__ import COMMANDS
 from gateway.cluster_settings import ClusterSettings, name_flag
 from gateway.settings import read_config
 from search_plugin import Policy, Reason
@@ -54,7 +55,10 @@ def test_shell_examples_name_commands_and_options_that_exist(example):
     """Each `make` target is in the Makefile, each flag of `python -m …` in its help."""
     for target in re.findall(r"make ([a-z-]+)", example):
         assert re.search(rf"^{target}:", (ROOT / "Makefile").read_text(), re.MULTILINE), target
-    commands = r"python -m (gateway|worker|rerankers (?:info|bench|score|finetune))([^#\n]*)"
+    of_gateway = "|".join(f" {command}" for command in COMMANDS)
+    commands = (
+        rf"python -m (gateway(?:{of_gateway})?|worker|rerankers (?:info|bench|score|finetune))([^#\n]*)"
+    )
     for module, arguments in re.findall(commands, example):
         help_text = subprocess.run(
             [sys.executable, "-m", *module.split(), "--help"],

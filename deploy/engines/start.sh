@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Runs one OpenSearch or Elasticsearch node on the loopback interface, in the foreground, until SIGTERM.
 #
-#   deploy/engines/start.sh opensearch|elasticsearch|elasticsearch-7 [-Esetting=value ...]
+#   deploy/engines/start.sh opensearch|opensearch-ml|elasticsearch|elasticsearch-7 [-Esetting=value ...]
 #
 # The first start gets the engine from Maven Central and unpacks it. Variables, all optional:
 #   PORT (19200)          HTTP port; the transport port is any free one
@@ -22,16 +22,19 @@ fail() { echo "start.sh: $*" >&2; exit 1; }
 node=${1:-} engine=${1:-}
 case $engine in
   opensearch)    prefix=OPENSEARCH group=org.opensearch.distribution.integ-test-zip    version=${ENGINE_VERSION:-3.6.0} ;;
+  opensearch-ml) engine=opensearch  # with its plugins for models and the search processor `rerank`
+    prefix=OPENSEARCH group=org.opensearch.distribution.integ-test-zip version=${ENGINE_VERSION:-3.6.0} ;;
   elasticsearch) prefix=ES         group=org.elasticsearch.distribution.integ-test-zip version=${ENGINE_VERSION:-9.5.3} ;;
   elasticsearch-7) engine=elasticsearch  # of the years before compatible-with media types; it wants an older Java
     prefix=ES group=org.elasticsearch.distribution.integ-test-zip version=${ENGINE_VERSION:-7.17.29} min_java=11 max_java=21 ;;
-  *) fail "name an engine: opensearch, elasticsearch or elasticsearch-7" ;;
+  *) fail "name an engine: opensearch, opensearch-ml, elasticsearch or elasticsearch-7" ;;
 esac
 shift
 
 absolute() { mkdir -p "$1" && (cd "$1" && pwd); }
 data=$(absolute "${DATA_DIR:-$root/var/$node}")
 engines=$(absolute "${ENGINES_DIR:-$root/var/engines}")
+[ "$node" = opensearch-ml ] && engines=$(absolute "$engines/ml")  # plugins live in an engine's home: it has one of its own
 home=$engines/$engine-$version
 
 # --- the engine
@@ -44,6 +47,11 @@ get() {  # arguments for Maven
 }
 
 [ -e "$engines/.unpacked/$group-$engine-zip-$version.marker" ] || get
+
+if [ "$node" = opensearch-ml ] && [ ! -e "$home/plugins/neural-search/plugin-descriptor.properties" ]; then
+  echo "start.sh: and its plugins (410 MB, once)" >&2
+  get -Pml
+fi
 
 # Of Elasticsearch 7 the modules for search templates and reindex come by themselves, without their descriptions.
 add_module() {  # name, class, permission...

@@ -3,6 +3,7 @@
 import json
 import sys
 from dataclasses import dataclass
+from functools import partial
 from itertools import count
 
 import pytest
@@ -64,10 +65,10 @@ def load(url):
         lines += [{"index": {"_index": "pages", "_id": id}}, {"title": id, "body": body}]
     ndjson = "".join(json.dumps(line) + "\n" for line in lines)
     create = {"settings": {"number_of_shards": 1, "number_of_replicas": 0}}
-    assert urllib3.request("PUT", f"{url}/pages", json=create).status == 200
-    bulk = urllib3.request(
-        "POST", f"{url}/_bulk?refresh=true", body=ndjson, headers={"Content-Type": "application/x-ndjson"}
-    )
+    patient = partial(urllib3.request, retries=False, timeout=60.0)  # a node just started on a busy machine
+    assert patient("PUT", f"{url}/pages", json=create).status == 200
+    ndjson_type = {"Content-Type": "application/x-ndjson"}
+    bulk = patient("POST", f"{url}/_bulk?refresh=true", body=ndjson, headers=ndjson_type)
     assert bulk.json()["errors"] is False
 
 
