@@ -15,7 +15,9 @@ from gateway.errors import ConfigurationError
 from gateway.settings import read_config, read_settings
 from gateway.tls import check_cert
 
-COMMANDS: Mapping[str, str] = {}
+COMMANDS: Mapping[str, str] = {
+    "doctor": "gateway.commands.doctor",
+}
 """Where each command is, imported only to run it; what begins with no command's name serves."""
 
 
