@@ -14,6 +14,7 @@ from gateway.cluster import open_cluster
 from gateway.errors import ConfigurationError
 from gateway.settings import read_config, read_settings
 from gateway.tls import check_cert
+from worker.contract.logs import configure_logging
 
 COMMANDS: Mapping[str, str] = {
     "doctor": "gateway.commands.doctor",
@@ -42,6 +43,7 @@ def serve_until_stopped(argv: Sequence[str]) -> int:
         open_cluster(settings, idle_connections=1).close()
         if settings.tls_cert:
             check_cert(settings.tls_cert, settings.tls_key)
+        configure_logging(settings.log_format, settings.log_level)
     except ConfigurationError as error:
         print(f"gateway: {error}", file=sys.stderr)
         return 2

@@ -9,6 +9,9 @@ BROKER_OPTIONS = {"global_keyprefix": KEY_PREFIX, "priority_steps": [0]}
 
 SCORE_TASK = "rerank.score"
 
+REQUEST_HEADER = "rerank-request"
+"""The header of a message that says for which client's request it is, for the logs of both sides."""
+
 ONLINE_PREFIX = "online."
 """What the names of the queues of searches begin with."""
 
