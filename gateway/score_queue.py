@@ -24,6 +24,7 @@ from gateway.breaker import Attempt, Breaker
 from gateway.errors import ClientGone
 from gateway.request_id import HelperPool
 from gateway.scoring import ScoreRequest, Scores, ScoringFailed
+from gateway.service import Service, read_services
 from search_plugin import Reason
 from worker.contract import (
     REQUEST_HEADER,
@@ -132,17 +133,14 @@ class QueueScorer:
 
     def find_served(self, models: Iterable[str]) -> frozenset[str]:
         """See `Scorer.find_served`."""
-        asked = list(models)
+        return frozenset(service.alias for service in self.observe(models) if service.workers)
+
+    def observe(self, models: Iterable[str]) -> Sequence[Service]:
+        """See `Scorer.observe`."""
         try:
-            with self._redis.pipeline(transaction=False) as pipeline:
-                pipeline.time()
-                for model in asked:
-                    pipeline.hgetall(serving_key(model))
-                now, *told = pipeline.execute()
+            return read_services(self._redis, models)
         except RedisError as error:
             raise ScoringFailed(Reason.BACKEND_ERROR) from error
-        served = zip(asked, told, strict=True)
-        return frozenset(model for model, fields in served if ServingModel.from_hash(fields, _seconds(now)))
 
     def close(self) -> None:
         """Close the connections; no search may be waiting."""

@@ -8,6 +8,7 @@ from typing import Protocol
 
 from gateway.errors import GatewayError
 from gateway.hangup import ANYBODY, Client
+from gateway.service import Service
 from search_plugin import Reason
 
 
@@ -73,6 +74,14 @@ class Scorer(Protocol):
         """
         ...
 
+    def observe(self, models: Iterable[str]) -> Sequence[Service]:
+        """What is so of each of ``models`` now; of none, where there are no workers to be asked of.
+
+        Raises:
+            ScoringFailed: backend_error, nobody can be asked.
+        """
+        ...
+
 
 class ScriptedScorer:
     """A scorer for tests: ``script(query_text, passages)`` gives the logits or raises `ScoringFailed`.
@@ -92,3 +101,7 @@ class ScriptedScorer:
     def find_served(self, models: Iterable[str]) -> frozenset[str]:
         """All of them."""
         return frozenset(models)
+
+    def observe(self, models: Iterable[str]) -> Sequence[Service]:
+        """Nothing."""
+        return ()
