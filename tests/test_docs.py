@@ -54,7 +54,8 @@ def test_shell_examples_name_commands_and_options_that_exist(example):
     """Each `make` target is in the Makefile, each flag of `python -m …` in its help."""
     for target in re.findall(r"make ([a-z-]+)", example):
         assert re.search(rf"^{target}:", (ROOT / "Makefile").read_text(), re.MULTILINE), target
-    commands = r"python -m (gateway doctor|gateway|worker|rerankers (?:info|bench|score|finetune))([^#\n]*)"
+    names = "gateway doctor|gateway|worker.monitor|worker|rerankers (?:info|bench|score|finetune)"
+    commands = rf"python -m ({names})([^#\n]*)"
     for module, arguments in re.findall(commands, example):
         help_text = subprocess.run(
             [sys.executable, "-m", *module.split(), "--help"],
