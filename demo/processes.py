@@ -20,9 +20,6 @@ ENGINES = ("opensearch", "elasticsearch")
 DEFAULT_PORTS = {"engine": 19200, "gateway": 19201, "redis": 16379, "flower": 15555}
 PORT_STEP = 10  # so that one service's next choice is never another's first
 PORT_CHOICES = 20
-FLOWER_COLUMNS = (
-    "--tasks_columns=name,uuid,state,received,runtime,worker"  # no arguments: they are users' texts
-)
 
 
 @dataclass(frozen=True)
@@ -76,7 +73,7 @@ def make_plan(environment: Mapping[str, str], state: Path, adapter: Path) -> Pla
             "DATA_DIR": str(state / engine),
             "PYTHON": sys.executable,
             "PYTHONUNBUFFERED": "1",
-            "CELERY_BROKER_URL": redis_url,  # not in Flower's arguments, where everyone could read a password
+            "RERANK_MONITOR_REDIS_URL": redis_url,  # not in arguments, where everyone could read a password
             "RERANK_GATEWAY_BIND": gateway,
             "RERANK_GATEWAY_CLUSTER_URL": without_credentials(cluster_url),
             "RERANK_GATEWAY_REDIS_URL": redis_url,
@@ -99,15 +96,7 @@ def make_commands(engine: str, ports: Mapping[str, int], state: Path) -> dict[st
     commands = {
         "worker": [*python, "worker"],
         "gateway": [*python, "gateway"],
-        "flower": [
-            *python,
-            "celery",
-            "--app=worker.monitor",
-            "flower",
-            "--address=127.0.0.1",
-            f"--port={ports['flower']}",
-            FLOWER_COLUMNS,
-        ],
+        "flower": [*python, "worker.monitor", f"--bind=127.0.0.1:{ports['flower']}"],
     }
     if "engine" in ports:
         commands["engine"] = [str(settings.ROOT / "deploy" / "engines" / "start.sh"), engine]

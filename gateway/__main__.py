@@ -14,12 +14,14 @@ from gateway.cluster import open_cluster
 from gateway.errors import ConfigurationError
 from gateway.settings import read_config, read_settings
 from gateway.tls import check_cert
+from worker.contract.logs import configure_logging
 
 COMMANDS: Mapping[str, str] = {
     "jobs": "gateway.commands.jobs",
     "run-jobs": "gateway.commands.run_jobs",
     "register": "gateway.commands.register",
     "unregister": "gateway.commands.unregister",
+    "doctor": "gateway.commands.doctor",
 }
 """Where each command is, imported only to run it; what begins with no command's name serves."""
 
@@ -45,6 +47,7 @@ def serve_until_stopped(argv: Sequence[str]) -> int:
         open_cluster(settings, idle_connections=1).close()
         if settings.tls_cert:
             check_cert(settings.tls_cert, settings.tls_key)
+        configure_logging(settings.log_format, settings.log_level)
     except ConfigurationError as error:
         print(f"gateway: {error}", file=sys.stderr)
         return 2

@@ -19,6 +19,7 @@ from gateway.ops import make_ops
 from gateway.policies import PolicyFile
 from gateway.proxy import forward
 from gateway.published import answer_nodes_info, is_nodes_info
+from gateway.request_id import begin_request
 from gateway.rescoring import Rescorer
 from gateway.score_queue import QueueScorer
 from gateway.scoring import Scorer
@@ -27,6 +28,7 @@ from gateway.settings import GatewaySettings
 from gateway.tools import SearchTools
 from gateway.wire import Answer, ClientRequest, json_answer, read_request, read_target
 from search_plugin import match_route
+from worker.contract.logs import Event
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
@@ -52,12 +54,13 @@ def create_app(
         max_waiting=settings.threads,
         compress_above=settings.queue_compress_above,
     )
-    tools = SearchTools(cluster, Rescorer(scorer), policies, settings.search_body_limit_bytes)
+    rescorer, limit = Rescorer(scorer), settings.search_body_limit_bytes
+    tools = SearchTools(cluster, rescorer, policies, limit, settings.slow_log_ms)
     searches = Searches(tools)
     app = Flask(__name__, static_folder=None)
     direct = DirectScoring(scorer, policies, settings, Keys(settings.keys))
     app.register_blueprint(make_ops(cluster, scorer, policies))
-    for managed in make_managed(settings, policies, tools):
+    for managed in make_managed(settings, policies, scorer, tools):
         app.register_blueprint(managed, url_prefix="/_rerank")
     app.register_blueprint(make_blueprint(direct), url_prefix="/_rerank")
     _register_errors(app)
@@ -77,6 +80,7 @@ def create_app(
 
     def call(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         """The port tells by which listener a request came."""
+        begin_request(environ)
         is_direct = environ["SERVER_PORT"] == rerank_port
         return (direct_app if is_direct else gateway)(environ, start_response)
 
@@ -96,7 +100,7 @@ def _put_before(own: WSGIApplication, answer: Callable[[ClientRequest], Answer])
         except GatewayError as error:
             answered = _answer_error(error)
         except Exception:  # a mistake of ours
-            logger.exception("gateway.failed")
+            logger.exception(Event("gateway.failed"))
             answered = json_answer(500, error_body(500, "gateway_exception", "a mistake of the gateway's"))
         return answered(environ, start_response)
 
@@ -110,7 +114,8 @@ def _is_own(target: str) -> bool:
 
 def _answer_error(error: GatewayError) -> Answer:
     status, kind = find_status(error)
-    logger.log(logging.DEBUG if isinstance(error, ClientGone) else logging.WARNING, "%s: %s", kind, error)
+    level = logging.DEBUG if isinstance(error, ClientGone) else logging.WARNING
+    logger.log(level, Event("request.failed", kind=kind, error=error))
     answered = json_answer(status, error_body(status, kind, str(error)))
     if isinstance(error, RefusedRequest | UnreadableBody):
         answered.headers["Connection"] = "close"  # where a next request would start is not known

@@ -16,7 +16,7 @@ from gateway.node_pool import NodePool
 from gateway.tls import make_tls
 from gateway.wire import Header
 
-__all__ = ["SAFE_METHODS", "Cluster", "ClusterAnswer", "EngineName", "open_cluster"]
+__all__ = ["SAFE_METHODS", "Cluster", "ClusterAnswer", "EngineName", "open_cluster", "open_tls"]
 
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 
@@ -29,20 +29,28 @@ def open_cluster(settings: ClusterSettings, idle_connections: int) -> Cluster:
     Raises:
         ConfigurationError: a file of certificates is missing or wrong, or there are no AWS credentials.
     """
-    tls = None
-    if settings.cluster_url.startswith("https:"):
-        tls = make_tls(
-            ca=settings.cluster_ca,
-            fingerprint=settings.cluster_fingerprint,
-            client_cert=settings.cluster_client_cert,
-            client_key=settings.cluster_client_key,
-        )
     return Cluster(
         settings.cluster_url,
         connect_timeout_s=settings.connect_timeout_s,
         idle_connections=idle_connections,
-        tls=tls,
+        tls=open_tls(settings),
         credentials=_read_credentials(settings),
+    )
+
+
+def open_tls(settings: ClusterSettings) -> ssl.SSLContext | None:
+    """Whom to trust and what to show on connections to the cluster; None where they have no TLS.
+
+    Raises:
+        ConfigurationError: a file of certificates is missing or wrong.
+    """
+    if not settings.cluster_url.startswith("https:"):
+        return None
+    return make_tls(
+        ca=settings.cluster_ca,
+        fingerprint=settings.cluster_fingerprint,
+        client_cert=settings.cluster_client_cert,
+        client_key=settings.cluster_client_key,
     )
 
 

@@ -18,8 +18,8 @@ from gateway.jobs.store import JobStore
 from gateway.keys import Keys
 from gateway.management import Gate, NotAllowed, is_loopback
 from gateway.pages.views import Pages, make_pages
-from gateway.pages.workers import Workers
 from gateway.policies import PolicyFile
+from gateway.scoring import Scorer
 from gateway.settings import GatewaySettings
 from gateway.tools import SearchTools
 from gateway.wire import Answer, json_answer
@@ -28,7 +28,9 @@ from worker.contract.address import RedisAddress
 _SOCKET_TIMEOUT_S = 2.0
 
 
-def make_managed(settings: GatewaySettings, policies: PolicyFile, tools: SearchTools) -> Iterator[Blueprint]:
+def make_managed(
+    settings: GatewaySettings, policies: PolicyFile, scorer: Scorer, tools: SearchTools
+) -> Iterator[Blueprint]:
     """The blueprints that the gate guards, to stand under ``/_rerank``.
 
     Raises:
@@ -44,7 +46,7 @@ def make_managed(settings: GatewaySettings, policies: PolicyFile, tools: SearchT
     pages = Pages(
         tools,
         policies,
-        Workers(settings.redis_url),
+        scorer,
         gate.find_credentials,
         settings.flower_url,
         jobs,

@@ -1,12 +1,17 @@
-"""Knows what Prometheus is told of searches and direct scoring, over all processes of this gateway."""
+"""Knows what Prometheus is told: searches, direct scoring, the moment; over all processes of this gateway."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from importlib.metadata import PackageNotFoundError, version
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
+from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.multiprocess import MultiProcessCollector
+from prometheus_client.registry import Collector
+
+from gateway.service import Service
 
 FOLDER = "PROMETHEUS_MULTIPROC_DIR"
 """Names the folder where processes share their figures; read when prometheus_client is imported."""
@@ -70,9 +75,16 @@ def count_direct(path: str, status: int, seconds: float, *, n_cached: int, n_sco
     _pairs.labels("worker").inc(n_scored)
 
 
-def tell_metrics() -> bytes:
-    """All figures in Prometheus's text format."""
-    return generate_latest(_all_processes())
+def tell_metrics(*, services: Sequence[Service] | None, is_config_newest: bool) -> bytes:
+    """All figures in Prometheus's text format.
+
+    Args:
+        services: what is so of each model now; None where Redis cannot be asked.
+        is_config_newest: the ``rerank.toml`` in force is the one that is there.
+    """
+    moment = CollectorRegistry()
+    moment.register(_Moment(services, is_config_newest))
+    return generate_latest(_all_processes()) + generate_latest(moment)
 
 
 def read_figures() -> dict[str, dict[tuple[str, ...], float]]:
@@ -91,3 +103,46 @@ def _all_processes() -> CollectorRegistry:
     registry = CollectorRegistry()
     MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
     return registry
+
+
+class _Moment(Collector):
+    """What is so at the moment of the question, and the same whichever process is asked."""
+
+    def __init__(self, services: Sequence[Service] | None, is_config_newest: bool) -> None:
+        self._services = services
+        self._is_config_newest = is_config_newest
+
+    def collect(self) -> Iterator[Metric]:
+        build = GaugeMetricFamily("rerank_gateway_build_info", "What runs here.", labels=["version"])
+        build.add_metric([_find_version()], 1)
+        yield build
+        is_up, is_newest = self._services is not None, self._is_config_newest
+        yield GaugeMetricFamily("rerank_gateway_redis_up", "Redis answers (1) or not (0).", is_up)
+        yield GaugeMetricFamily(
+            "rerank_gateway_config_ok",
+            "The rerank.toml that is there is in force (1) or wrong (0).",
+            is_newest,
+        )
+        for name, (help_text, read) in _OF_SERVICES.items():
+            figure = GaugeMetricFamily(f"rerank_gateway_model_{name}", help_text, labels=["model"])
+            for service in self._services or ():
+                figure.add_metric([service.alias], read(service))
+            yield figure
+
+
+_OF_SERVICES: Mapping[str, tuple[str, Callable[[Service], float]]] = {
+    "workers": ("Workers that serve a model.", lambda service: len(service.workers)),
+    "versions": ("Different versions that they serve.", lambda service: len(service.versions)),
+    "load_seconds": (
+        "What workers need for the jobs that searches wait for.",
+        lambda service: service.load_s,
+    ),
+    "bulk_waiting": ("Jobs that no search waits for, not yet taken.", lambda service: service.n_bulk),
+}
+
+
+def _find_version() -> str:
+    try:
+        return version("rerank-sidecar")
+    except PackageNotFoundError:  # run from its sources
+        return "unknown"

@@ -9,6 +9,8 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Generic, NamedTuple, TypeVar
 
+from worker.contract.logs import Event
+
 NodeT = TypeVar("NodeT")
 
 BACKOFF_MAX_S = 30.0
@@ -68,14 +70,14 @@ class NodePool(Generic[NodeT]):
             outage = self._dead.get(node, _Outage(0, now, now))
             if outage.failures == 0 or now >= outage.failed_at + outage.backoff_s:
                 outage = self._dead[node] = _Outage(outage.failures + 1, now, now)
-                logger.warning("node.dead: %r, tried again in %.0f s", node, outage.backoff_s)
+                logger.warning(Event("node.dead", node=node, backoff_s=outage.backoff_s))
 
     def mark_live(self, node: NodeT) -> None:
         """It has answered."""
         if self._dead:
             with self._lock:
                 if self._dead.pop(node, None):
-                    logger.warning("node.live: %r", node)
+                    logger.warning(Event("node.live", node=node))
 
     def _pick_among_dead(self) -> NodeT:
         now = self._clock()

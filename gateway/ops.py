@@ -42,7 +42,11 @@ def make_ops(cluster: Cluster, scorer: Scorer, policies: PolicyFile) -> Blueprin
     @ops.get("/metrics")
     def metrics() -> Response:
         """The figures of all processes, for Prometheus."""
-        return Response(tell_metrics(), content_type=CONTENT_TYPE_LATEST)
+        services = None
+        with suppress(ScoringFailed):
+            services = scorer.observe(policies.current().models)
+        told = tell_metrics(services=services, is_config_newest=policies.error is None)
+        return Response(told, content_type=CONTENT_TYPE_LATEST)
 
     return ops
 

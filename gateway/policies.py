@@ -11,6 +11,7 @@ from typing import Protocol
 
 from gateway.errors import ConfigurationError
 from gateway.settings import Config, read_config
+from worker.contract.logs import Event
 
 logger = logging.getLogger(__name__)
 
@@ -68,10 +69,14 @@ class PolicyFile:
             self._config = read_config(self._path)
         except ConfigurationError as error:
             self.error = str(error)
-            logger.error("policies.refused, the old ones stay in force: %s", error)
+            logger.error(Event("policies.refused", problem=f"the old ones stay in force: {error}"))
         else:
             self.error = None
-            logger.info("policies.reloaded: %s", ", ".join(policy.name for policy in self._config.policies))
+            logger.info(
+                Event(
+                    "policies.reloaded", policies=", ".join(policy.name for policy in self._config.policies)
+                )
+            )
 
 
 def _read_stamp(path: Path) -> _Stamp | None:

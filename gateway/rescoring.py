@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from threading import BoundedSemaphore
 from typing import NamedTuple
 
 from gateway.errors import ClientGone, error_body
+from gateway.request_id import HelperPool
 from gateway.scoring import Scorer, ScoreRequest, ScoringFailed
 from gateway.story import Outcome, Shadowed, Story, reason_of, status_of
 from search_plugin import (
@@ -27,6 +27,7 @@ from search_plugin import (
     read_passages,
     restore,
 )
+from worker.contract.logs import Event
 
 logger = logging.getLogger(__name__)
 
@@ -50,16 +51,14 @@ class Rescorer:
     """Gets scores for first stages and merges them; trouble with scores costs the client only the order."""
 
     scorer: Scorer
-    _shadows: ThreadPoolExecutor = field(
-        default_factory=lambda: ThreadPoolExecutor(_SHADOWS, thread_name_prefix="shadow")
-    )
+    _shadows: HelperPool = field(default_factory=lambda: HelperPool(_SHADOWS, thread_name_prefix="shadow"))
     _free_shadows: BoundedSemaphore = field(default_factory=lambda: BoundedSemaphore(_SHADOWS))
 
     def rescore(self, work: Sequence[tuple[Plan, FirstStage]], story: Story) -> list[Page]:
         """One page each; all wait for their scores at the same time."""
         if len(work) < 2:
             return [self._rescore_one(plan, first_stage, story) for plan, first_stage in work]
-        with story.measure("rerank"), ThreadPoolExecutor(min(len(work), _AT_ONCE)) as pool:
+        with story.measure("rerank"), HelperPool(min(len(work), _AT_ONCE)) as pool:
             # each measures for itself: their times overlap
             plans, first_stages = zip(*work, strict=True)
             stories = [Story(story.arrived, client=story.client) for _ in work]
@@ -90,7 +89,7 @@ class Rescorer:
         except ClientGone:  # nobody is there to take a page
             raise
         except Exception:  # whatever it is, the client has a page without it
-            logger.exception("score.failed")
+            logger.exception(Event("score.failed"))
             outcome = ScoringFailed(Reason.BACKEND_ERROR)
         return self.restore(plan, first_stage, outcome, story)
 
@@ -140,19 +139,17 @@ class Rescorer:
             try:
                 placed = self._place(plan, first_stage, passages, story)
             except ScoringFailed as failure:
-                logger.info("shadow.failed policy=%s reason=%s", plan.policy.name, failure.reason.value)
+                logger.info(Event("shadow.failed", policy=plan.policy.name, reason=failure.reason.value))
                 return
             except Exception:
-                logger.exception("shadow.failed policy=%s", plan.policy.name)
+                logger.exception(Event("shadow.failed", policy=plan.policy.name))
                 return
             finally:
                 self._free_shadows.release()
             page = range(plan.page_from, plan.page_from + plan.page_size)
             moved = sum(place.hit != rank for rank, place in enumerate(placed) if rank in page)
-            logger.info(
-                "shadow.scored policy=%s model=%s took_ms=%.0f moved=%d of=%d",
-                *(plan.policy.name, plan.policy.model, story.passed_ms(), moved, min(len(page), len(placed))),
-            )
+            told = {"took_ms": story.passed_ms(), "moved": moved, "of": min(len(page), len(placed))}
+            logger.info(Event("shadow.scored", policy=plan.policy.name, model=plan.policy.model, **told))
 
         if self._free_shadows.acquire(blocking=False):  # who comes in between is one sample less
             self._shadows.submit(run)

@@ -8,7 +8,7 @@ import time
 import uuid
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, Future, wait
 from contextlib import suppress
 from dataclasses import dataclass, field
 from threading import BoundedSemaphore
@@ -22,9 +22,12 @@ from redis.retry import Retry
 
 from gateway.breaker import Attempt, Breaker
 from gateway.errors import ClientGone
+from gateway.request_id import HelperPool
 from gateway.scoring import ScoreRequest, Scores, ScoringFailed
+from gateway.service import Service, read_services
 from search_plugin import Reason
 from worker.contract import (
+    REQUEST_HEADER,
     SCORE_TASK,
     CachedScores,
     ContractError,
@@ -41,6 +44,7 @@ from worker.contract import (
     serving_key,
 )
 from worker.contract.address import RedisAddress
+from worker.contract.logs import REQUEST_ID, Event
 from worker.contract.transport import note
 
 logger = logging.getLogger(__name__)
@@ -97,7 +101,7 @@ class QueueScorer:
         self._redis = address.connect(retry=Retry(NoBackoff(), 1), **timeouts)
         self._celery = make_sender(address, timeouts, max_waiting)
         self._compress_above = compress_above
-        self._helpers = ThreadPoolExecutor(max_waiting, thread_name_prefix="score")
+        self._helpers = HelperPool(max_waiting, thread_name_prefix="score")
         self._free_helpers = BoundedSemaphore(max_waiting)
         self._redis_breaker = Breaker()
         self._model_breakers: defaultdict[str, Breaker] = defaultdict(Breaker)
@@ -129,19 +133,14 @@ class QueueScorer:
 
     def find_served(self, models: Iterable[str]) -> frozenset[str]:
         """See `Scorer.find_served`."""
-        asked = list(models)
+        return frozenset(service.alias for service in self.observe(models) if service.workers)
+
+    def observe(self, models: Iterable[str]) -> Sequence[Service]:
+        """See `Scorer.observe`."""
         try:
-            with self._redis.pipeline(transaction=False) as pipeline:
-                pipeline.time()
-                for model in asked:
-                    pipeline.hgetall(serving_key(model))
-                now, *told = pipeline.execute()
+            return read_services(self._redis, models)
         except RedisError as error:
             raise ScoringFailed(Reason.BACKEND_ERROR) from error
-        served = zip(asked, told, strict=True)
-        return frozenset(
-            model for model, fields in served if ServingModel.from_hash(fields, read_seconds(now))
-        )
 
     def close(self) -> None:
         """Close the connections; no search may be waiting."""
@@ -192,7 +191,7 @@ class QueueScorer:
                 tuple(scores[passage] for passage in passages), fresh.model_ms, n_cached, fresh.n_tokens
             )
         except (RedisError, OperationalError, ContractError) as error:
-            logger.warning("score.failed model=%s: %s", request.model, error)
+            logger.warning(Event("score.failed", model=request.model, error=error))
             raise ScoringFailed(Reason.BACKEND_ERROR) from error
 
     def _look(self, request: ScoreRequest) -> _Look:
@@ -266,7 +265,10 @@ class QueueScorer:
         self._celery.send_task(
             SCORE_TASK,
             args=[job.to_message()],
-            headers=note(load_key(job.model), Entry.of(job).to_member(), job.deadline),
+            headers={
+                **note(load_key(job.model), Entry.of(job).to_member(), job.deadline),
+                REQUEST_HEADER: REQUEST_ID.get(),
+            },
             argsrepr=f"(<job {job.id}>,)",  # monitors show this: no users' texts
             queue=online_queue(job.model),
             task_id=f"{job.id}.{job.part}",

@@ -9,6 +9,7 @@ from typing import Protocol
 
 from gateway.errors import GatewayError
 from gateway.hangup import ANYBODY, Client
+from gateway.service import Service
 from search_plugin import Reason
 
 
@@ -74,6 +75,14 @@ class Scorer(Protocol):
         """
         ...
 
+    def observe(self, models: Iterable[str]) -> Sequence[Service]:
+        """What is so of each of ``models`` now; of none, where there are no workers to be asked of.
+
+        Raises:
+            ScoringFailed: backend_error, nobody can be asked.
+        """
+        ...
+
 
 class ScriptedScorer:
     """A scorer for tests: ``script(query_text, passages)`` gives the logits or raises `ScoringFailed`.
@@ -93,6 +102,10 @@ class ScriptedScorer:
     def find_served(self, models: Iterable[str]) -> frozenset[str]:
         """All of them."""
         return frozenset(models)
+
+    def observe(self, models: Iterable[str]) -> Sequence[Service]:
+        """Nothing."""
+        return ()
 
 
 def tell_score(logit: float, *, is_logit: bool = False) -> float:

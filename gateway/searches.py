@@ -53,7 +53,7 @@ class Searches:
         Raises:
             ClusterUnreachable, RefusedRequest, UnreadableBody, ClientGone: as `proxy.forward`.
         """
-        story = Story(client=request.client)
+        story = Story(client=request.client, indices=route.indices, slow_log_ms=self.tools.slow_log_ms)
         request = buffer_body(request, self.tools.body_limit_bytes)
         try:
             kind, form = _KINDS[route.kind]

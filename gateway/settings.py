@@ -13,6 +13,7 @@ from typing import Annotated, Any, Self, TypeVar
 from pydantic import (
     AfterValidator,
     Field,
+    NonNegativeInt,
     PositiveFloat,
     PositiveInt,
     SecretStr,
@@ -26,6 +27,7 @@ from gateway.cluster_settings import ClusterSettings, name_flag
 from gateway.errors import ConfigurationError
 from search_plugin import Policy
 from worker.contract.address import check_redis_url
+from worker.contract.logs import LogFormat, LogLevel
 
 ENV_PREFIX = "RERANK_GATEWAY_"
 _SERVICE_LINK = re.compile(r"(SERVICE_(HOST|PORT)|PORT_\d+_)\w*=.*|PORT=\w+://.*")
@@ -149,6 +151,15 @@ class GatewaySettings(ClusterSettings, BaseSettings):
         32, description="Requests that one process serves at a time; more wait their turn."
     )
     workers: PositiveInt = Field(1, description="Processes; one uses one processor core.")
+    log_format: LogFormat = Field(
+        "text", description="How log lines look: for people, or a JSON object each."
+    )
+    log_level: LogLevel = Field("INFO", description="Least severe messages to log.")
+    slow_log_ms: NonNegativeInt = Field(
+        0,
+        description="Searches and rerank requests that take so many milliseconds or more are logged, with "
+        "what took them so long and without their texts; 0: none is.",
+    )
 
     @model_validator(mode="after")
     def _check_tls(self) -> Self:

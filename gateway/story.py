@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -11,9 +12,13 @@ from werkzeug.datastructures import Headers
 
 from gateway.hangup import ANYBODY, Client
 from gateway.metrics import count_request
+from gateway.request_id import HEADER as REQUEST_ID_HEADER
 from gateway.scoring import ScoringFailed
 from gateway.wire import Answer
 from search_plugin import Plan, Reason, Skip
+from worker.contract.logs import REQUEST_ID, Event
+
+logger = logging.getLogger(__name__)
 
 
 class Shadowed:
@@ -49,6 +54,8 @@ class Story:
 
     Attributes:
         n_cached, n_scored: pairs whose scores were known, and those that workers scored.
+        indices: as the request names them.
+        slow_log_ms: a request that takes so long is logged; 0: none is.
     """
 
     arrived: float = field(default_factory=time.monotonic)
@@ -57,6 +64,8 @@ class Story:
     n_cached: int = 0
     n_scored: int = 0
     client: Client = ANYBODY
+    indices: tuple[str, ...] = ()
+    slow_log_ms: int = 0
 
     @contextmanager
     def measure(self, stage: str) -> Iterator[None]:
@@ -79,7 +88,9 @@ class Story:
         """Count, and put the headers on the answer, which comes back; each reason once."""
         told = [(status_of(outcome), reason_of(outcome) or "") for outcome in outcomes]
         count_request(told, self.stage_ms, n_cached=self.n_cached, n_scored=self.n_scored)
+        self._log_slow(told)
         headers = answer.headers
+        headers[REQUEST_ID_HEADER] = REQUEST_ID.get()
         found = {status for status, _ in told}
         headers["X-Rerank-Status"] = next(status for status in _STATUSES.values() if status in found)
         _join(headers, "X-Rerank-Reason", [reason for _, reason in told if reason])
@@ -88,6 +99,23 @@ class Story:
         stages = (f"{stage};dur={spent_ms:.1f}" for stage, spent_ms in self.stage_ms.items())
         headers.add("Server-Timing", ", ".join(stages))
         return answer
+
+    def _log_slow(self, told: Sequence[tuple[str, str]]) -> None:
+        """Where the time went, and nothing that a user wrote."""
+        if not 0 < self.slow_log_ms <= (took_ms := self.passed_ms()):
+            return
+        fields: dict[str, Sequence[object]] = {
+            "status": [status for status, _ in told],
+            "reason": [reason for _, reason in told if reason],
+            "policy": [plan.policy.name for plan in self.plans],
+            "model": [plan.policy.model for plan in self.plans],
+            "window": [plan.policy.window for plan in self.plans],
+            "index": self.indices,
+        }
+        stages = {f"{stage}_ms": spent_ms for stage, spent_ms in self.stage_ms.items()}
+        pairs = {"pairs": self.n_cached + self.n_scored, "cached": self.n_cached}
+        words = {name: ",".join(dict.fromkeys(map(str, values))) for name, values in fields.items()}
+        logger.warning(Event("search.slow", took_ms=took_ms, **stages, **words, **pairs))
 
 
 def _join(headers: Headers, name: str, values: Sequence[str]) -> None:

@@ -22,6 +22,7 @@ from gateway.rescoring import Rescorer
 from gateway.story import Story
 from gateway.wire import Answer, ClientRequest
 from search_plugin import HEADER_PREFIX, BadAsk, Reason, Rewrite, Rules, Skip, filter_answer, strip_target
+from worker.contract.logs import Event
 
 logger = logging.getLogger(__name__)
 
@@ -36,6 +37,7 @@ class SearchTools:
     rescorer: Rescorer
     policies: Policies
     body_limit_bytes: int
+    slow_log_ms: int = 0
 
     def read_body(self, request: ClientRequest) -> bytes | Skip:
         """The request's body without its coding, or why it is not read."""
@@ -59,7 +61,7 @@ class SearchTools:
         except (BadAsk, GatewayError):
             raise
         except Exception:
-            logger.exception(event)
+            logger.exception(Event(event))
             return Skip(Reason.BACKEND_ERROR)
 
     def send(self, request: ClientRequest, rewrite: Rewrite) -> ClusterAnswer:

@@ -19,6 +19,8 @@ from werkzeug.datastructures import Headers
 
 from gateway.errors import RefusedRequest, UnreadableBody
 from gateway.hangup import ANYBODY, Client
+from gateway.request_id import HEADER as REQUEST_ID_HEADER
+from worker.contract.logs import REQUEST_ID
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIEnvironment
@@ -96,6 +98,8 @@ def json_answer(status: int, content: object) -> Answer:
     """An answer of the gateway's own."""
     body = json.dumps(content).encode()
     headers = [(b"Content-Type", b"application/json"), (b"Content-Length", b"%d" % len(body))]
+    if request_id := REQUEST_ID.get():
+        headers.append((REQUEST_ID_HEADER.encode(), request_id.encode()))
     return Answer(status, responses.get(status, "").encode(), headers, [body])
 
 

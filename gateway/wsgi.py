@@ -19,7 +19,7 @@ from http.client import responses
 from typing import TYPE_CHECKING, Any
 
 from flask import Flask
-from gunicorn import util
+from gunicorn import glogging, util
 from gunicorn.app.base import BaseApplication
 from gunicorn.http import errors as http_errors
 from gunicorn.http import wsgi
@@ -31,6 +31,7 @@ from gateway.errors import STATUSES, ClientGone, ClusterUnreachable, GatewayErro
 from gateway.hangup import Client, Watcher
 from gateway.settings import GatewaySettings
 from gateway.wire import CLIENT, RAW_HEADERS
+from worker.contract.logs import Event
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
@@ -60,6 +61,15 @@ REFUSALS: dict[type[Exception], tuple[int, str]] = {
 def serve(settings: GatewaySettings) -> None:
     """Serve until the process is told to stop."""
     GatewayServer(settings).run()
+
+
+class ServerLog(glogging.Logger):  # type: ignore[misc]
+    """What the server itself says goes where all else is logged."""
+
+    def setup(self, cfg: Any) -> None:
+        """See `glogging.Logger`."""
+        super().setup(cfg)
+        self.error_log.propagate = True
 
 
 class GatewayServer(BaseApplication):  # type: ignore[misc]
@@ -212,11 +222,10 @@ class TransparentWorker(ThreadWorker):  # type: ignore[misc]
         """Answer a request that never reached the application, or that the application could not answer."""
         status, kind = next(row for known, row in REFUSALS.items() if isinstance(exc, known))
         if status == 500:
-            self.log.exception(kind)
+            self.log.exception(Event("request.failed", kind=kind))
         else:  # without the text, which may quote a header
-            self.log.log(
-                logging.DEBUG if status == 499 else logging.WARNING, "%s: %s", kind, type(exc).__name__
-            )
+            level = logging.DEBUG if status == 499 else logging.WARNING
+            self.log.log(level, Event("request.refused", kind=kind, error=type(exc).__name__))
         reason = str(exc) if status != 500 else "a mistake of the gateway's"
         body = json.dumps(error_body(status, kind, reason)).encode()
         lines = [
@@ -228,7 +237,7 @@ class TransparentWorker(ThreadWorker):  # type: ignore[misc]
         try:
             util.write_nonblock(client, "\r\n".join([*lines, "", ""]).encode() + body)
         except OSError as error:
-            self.log.debug("the refusal was not read: %s", error)
+            self.log.debug(Event("refusal.unread", error=error))
 
     def _keepalive_after(self, conn: TConn, keepalive: bool) -> bool:
         reader = conn.parser.mesg.body.reader
@@ -279,7 +288,7 @@ def _break_off(body: Iterable[bytes], response: Any) -> Iterator[bytes]:
         if not response.headers_sent:
             raise  # there can still be an error instead
         level = logging.DEBUG if isinstance(error, ClientGone) else logging.WARNING
-        logger.log(level, "answer.broken: %s", error)
+        logger.log(level, Event("answer.broken", error=error))
         if not response.chunked and response.response_length is None:
             _reset(response.sock)  # a quiet end of the connection would be the answer's
         raise BrokenPipeError(errno.EPIPE, "the answer cannot be finished") from error  # the server's cue
@@ -301,6 +310,9 @@ def _gunicorn_settings(settings: GatewaySettings) -> dict[str, Any]:
         "workers": settings.workers,
         "threads": settings.threads,
         "worker_class": TransparentWorker,
+        "logger_class": ServerLog,
+        "errorlog": None,
+        "loglevel": settings.log_level.lower(),
         "worker_connections": settings.threads + 1000,  # kept connections beside the busy ones
         "keepalive": 660,  # seconds; some clients keep idle connections for ten minutes
         # engines take a first line of 4 kB and headers of 16 kB: theirs to refuse

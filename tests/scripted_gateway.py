@@ -7,6 +7,7 @@ from flask import Flask
 
 from gateway.app import create_app
 from gateway.scoring import ScoreRequest, Scores, ScriptedScorer
+from gateway.service import Service
 from gateway.settings import GatewaySettings, read_settings
 from gateway.wsgi import GatewayServer
 
@@ -35,6 +36,9 @@ class ScriptedModels:
 
     def find_served(self, models: Iterable[str]) -> frozenset[str]:
         return frozenset(models)
+
+    def observe(self, models: Iterable[str]) -> Sequence[Service]:
+        return ()
 
 
 class ScriptedServer(GatewayServer):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache, partial
@@ -12,6 +13,7 @@ from redis.backoff import ExponentialWithJitterBackoff
 from redis.retry import Retry
 
 from worker.contract.address import RedisAddress
+from worker.contract.logs import Event, configure_logging
 from worker.errors import ConfigError, WorkerError
 from worker.settings import ModelSettings, WorkerSettings, read_models, read_settings
 
@@ -30,7 +32,9 @@ def main(argv: Sequence[str]) -> int:
     try:
         settings = read_settings(argv)
         read_models(settings)  # a mistake is told of before torch takes its seconds
-        logging.basicConfig(level=settings.log_level, format="%(asctime)s %(levelname)s %(name)s %(message)s")
+        if not sys.stderr.isatty():
+            os.environ.setdefault("TQDM_DISABLE", "1")  # transformers' progress bars are no log lines
+        configure_logging(settings.log_format, settings.log_level)
         serve(settings, partial(read_models, settings))
     except WorkerError as error:
         print(f"worker: {error}", file=sys.stderr)
@@ -86,7 +90,7 @@ def serve(settings: WorkerSettings, read: Callable[[], Mapping[str, ModelSetting
             name=f"scoring-{alias}",
         )
         batcher.measure()
-        logger.info("model.loaded model=%s version=%s", alias, batcher.loaded.version)
+        logger.info(Event("model.loaded", model=alias, version=batcher.loaded.version))
         return batcher
 
     served = Residents(load, read)

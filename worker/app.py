@@ -21,6 +21,7 @@ from kombu.utils.scheduling import round_robin_cycle
 
 from worker.contract import bulk_queue, online_queue
 from worker.contract.address import RedisAddress
+from worker.contract.logs import Event
 from worker.serving import ServingMark
 from worker.settings import WorkerSettings
 
@@ -123,7 +124,7 @@ def consume(make_app: Callable[[], Celery], settings: WorkerSettings, mark: Serv
         worker.start()
         if worker.exitcode != EX_FAILURE or state.should_stop is not None:
             return
-        logger.error("consumer.failed: starting another")
+        logger.error(Event("consumer.failed", problem="starting another"))
         time.sleep(_RESTART_PAUSE_S)
 
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Generic, Protocol, TypeVar
 
 from worker.contract import ScoreJob
+from worker.contract.logs import Event
 
 logger = logging.getLogger(__name__)
 
@@ -289,7 +290,7 @@ class Batcher(Generic[L]):
         try:
             rows = self._scorer.encode([(job.query_text, passage) for passage in passages])
         except Exception as error:
-            logger.debug("encode.failed", exc_info=True)  # may quote the texts
+            logger.debug(Event("encode.failed"), exc_info=True)  # may quote the texts
             waiting.future.set_exception(_model_failed(error))
             return waiting.future
         deaths = {passage: self._count_deaths((job.query_text, passage)) for passage in passages}
@@ -447,7 +448,7 @@ class Batcher(Generic[L]):
         try:
             scores = [float(score) for score in self._scorer.score_encoded([pair.row for pair in pairs])]
         except Exception as error:
-            logger.debug("score.failed", exc_info=True)
+            logger.debug(Event("score.failed"), exc_info=True)
             raise _model_failed(error) from error
         if len(scores) != len(pairs):
             raise ModelFailedError(f"the model gave {len(scores)} scores for {len(pairs)} pairs")
@@ -481,7 +482,7 @@ class Batcher(Generic[L]):
             if not jobs[0].future.done():
                 self._drop(jobs[0], error)
             return
-        logger.warning("score.split jobs=%d: %s", len(jobs), error)
+        logger.warning(Event("score.split", jobs=len(jobs), error=error))
         for waiting in jobs:
             waiting.is_alone = True
 

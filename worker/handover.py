@@ -9,6 +9,9 @@ from typing import Any
 from celery.app.task import Task
 from celery.worker.consumer import Consumer
 
+from worker.contract import REQUEST_HEADER
+from worker.contract.logs import REQUEST_ID, Event
+
 logger = logging.getLogger(__name__)
 
 
@@ -54,12 +57,13 @@ class HandOver:
 
     def _run(self, message: Any) -> None:
         started_s = time.monotonic()
+        REQUEST_ID.set(str(message.headers.get(REQUEST_HEADER, "")))
         self._tell(message, "started")
         try:
             args, _kwargs, _embed = message.payload
             self._task.run(*args)
         except Exception as error:
-            logger.error("task.failed id=%s: %s", message.headers.get("id"), type(error).__name__)
+            logger.error(Event("task.failed", id=message.headers.get("id"), error=type(error).__name__))
             self._tell(message, "failed", exception=type(error).__name__)
         else:
             self._tell(message, "succeeded", result="None", runtime=time.monotonic() - started_s)

@@ -12,6 +12,7 @@ from redis import Redis, RedisError
 
 from worker.batching import PassDone
 from worker.contract import RUNNING_KEY, SUSPECTS_KEY
+from worker.contract.logs import Event
 
 logger = logging.getLogger(__name__)
 
@@ -37,7 +38,7 @@ class KnownSuspects:
         try:
             self._redis.hdel(SUSPECTS_KEY, _digest(texts))
         except RedisError as error:
-            logger.warning("suspect.kept: %s", error)
+            logger.warning(Event("suspect.kept", error=error))
 
     def renew(self) -> None:
         """Ask Redis.
@@ -85,7 +86,7 @@ class Journal:
                 else:
                     self._redis.hdel(RUNNING_KEY, self._entry)
             except RedisError as error:
-                logger.debug("journal.lost: %s", error)
+                logger.debug(Event("journal.lost", error=error))
 
 
 def find_deaths(redis: Redis, is_dead: Callable[[str], bool]) -> None:
@@ -104,7 +105,7 @@ def find_deaths(redis: Redis, is_dead: Callable[[str], bool]) -> None:
         worker_id = entry.decode().rpartition("/")[0]
         if not is_dead(worker_id) or not redis.hdel(RUNNING_KEY, entry):
             continue
-        logger.warning("worker.died id=%s pairs=%d", worker_id, len(digests) // _DIGEST_BYTES)
+        logger.warning(Event("worker.died", id=worker_id, pairs=len(digests) // _DIGEST_BYTES))
         with redis.pipeline(transaction=False) as pipeline:
             for digest in _cut(digests):
                 pipeline.hincrby(SUSPECTS_KEY, digest, 1)

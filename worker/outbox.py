@@ -24,6 +24,7 @@ from worker.contract import (
     reply_key,
     write_score,
 )
+from worker.contract.logs import Event
 
 logger = logging.getLogger(__name__)
 
@@ -84,7 +85,7 @@ class Outbox:
             if n_cached is not None and answers[n_cached] > self._cache_queries:
                 self._trim(answers[n_cached] - self._cache_queries)
         except RedisError as error:
-            logger.warning("reply.lost id=%s: %s", reply.id, error)
+            logger.warning(Event("reply.lost", id=reply.id, error=error))
 
     def _keep(self, pipeline: Pipeline, job: ScoreJob, reply: ScoreReply) -> int | None:
         """Write the scores into the cache; the place of the number of cached queries among the answers."""

@@ -11,6 +11,7 @@ from huggingface_hub import snapshot_download
 
 from rerankers import FlagAutoReranker
 from worker.batching import Scorer
+from worker.contract.logs import Event
 from worker.errors import ModelError
 from worker.settings import ModelSettings
 
@@ -48,7 +49,7 @@ def load_model(alias: str, settings: ModelSettings) -> ResidentModel:
         scorer.compute_score(_WARM_UP)
         version = _name_version(settings)
     except Exception as error:
-        logger.debug("model.failed model=%s", alias, exc_info=True)
+        logger.debug(Event("model.failed", model=alias), exc_info=True)
         problem = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise ModelError(f"models.{alias}: can't load {settings.path}: {problem}") from error
     return ResidentModel(alias, scorer, version, scorer.max_length * _CHARACTERS_PER_TOKEN)

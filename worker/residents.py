@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 from worker.batching import Batcher
+from worker.contract.logs import Event
 from worker.errors import WorkerError
 from worker.resident import ResidentModel
 from worker.settings import ModelSettings
@@ -68,10 +69,12 @@ class Residents(Mapping[str, Batcher[ResidentModel]]):
         try:
             before, self._seen = self._seen, self._look()
         except (WorkerError, OSError) as error:
-            logger.warning("models.unreadable: %s", error)
+            logger.warning(Event("models.unreadable", error=error))
             return
         if self._seen.keys() != self._loaded.keys() and self._seen != before:
-            logger.warning("models.changed: which models are served is settled when a worker starts")
+            logger.warning(
+                Event("models.changed", problem="which models are served is settled when a worker starts")
+            )
         for alias in self._batchers:
             stamp = self._seen.get(alias)
             if stamp and stamp == before.get(alias) and stamp != self._loaded[alias]:
@@ -88,12 +91,12 @@ class Residents(Mapping[str, Batcher[ResidentModel]]):
         try:
             new = self._load(alias, settings)
         except WorkerError as error:
-            logger.error("model.kept model=%s version=%s: %s", alias, old.loaded.version, error)
+            logger.error(Event("model.kept", model=alias, version=old.loaded.version, error=error))
             return
         self._batchers[alias] = new
         old.close()
         logger.info(
-            "model.exchanged model=%s version=%s after=%s", alias, new.loaded.version, old.loaded.version
+            Event("model.exchanged", model=alias, version=new.loaded.version, after=old.loaded.version)
         )
 
     def _look(self) -> dict[str, Stamp]:

@@ -13,6 +13,7 @@ from redis import Redis, RedisError
 from worker.batching import Batcher
 from worker.clock import RedisClock
 from worker.contract import MARK_LIFE_S, Serving, load_key, serving_key
+from worker.contract.logs import Event
 from worker.identity import is_gone
 from worker.journal import KnownSuspects, find_deaths
 from worker.resident import ResidentModel
@@ -86,7 +87,7 @@ class ServingMark:
                 is_lost = False
             except RedisError as error:
                 if not is_lost:
-                    logger.warning("mark.lost: %s", error)
+                    logger.warning(Event("mark.lost", error=error))
                 is_lost = True
             stopped.wait(_RENEWAL_S)
 

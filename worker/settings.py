@@ -14,6 +14,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict, Settin
 
 from worker.contract import ModelAlias
 from worker.contract.address import check_redis_url
+from worker.contract.logs import LogFormat, LogLevel
 from worker.errors import ConfigError
 
 ENV_PREFIX = "RERANK_WORKER_"
@@ -100,7 +101,10 @@ class WorkerSettings(BaseSettings):
         ge=1,
         description="Seconds after which the job of a dead worker goes to another; more than a job takes.",
     )
-    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
+    log_format: LogFormat = Field(
+        "text", description="How log lines look: for people, or a JSON object each."
+    )
+    log_level: LogLevel = Field(
         "INFO", description="Least severe messages to log; only DEBUG may quote queries and passages."
     )
 

@@ -25,6 +25,7 @@ from worker.contract import (
     cancelled_key,
     read_job_id,
 )
+from worker.contract.logs import Event
 from worker.handover import HandOver, Hands
 from worker.metrics import WorkerMetrics
 from worker.outbox import Outbox
@@ -56,7 +57,7 @@ def add_score_tasks(
         try:
             job = ScoreJob.from_message(message)
         except ContractError as error:
-            logger.warning("score.refused: %s", _shorten(error))
+            logger.warning(Event("score.refused", error=_shorten(error)))
             if job_id := read_job_id(message):
                 outbox.refuse(ScoreReply(id=job_id, error=_shorten(error)))
             return
@@ -67,11 +68,11 @@ def add_score_tasks(
             reply = _score(job, models, metrics, age_s if job.sent else 0.0)
         except CancelledJobError:
             metrics.count_job(job, "cancelled")
-            logger.info("score.cancelled id=%s model=%s", job.id, job.model)
+            logger.info(Event("score.cancelled", id=job.id, model=job.model))
             outbox.forget(job)
         except LateError:
             metrics.count_job(job, "late")
-            logger.info("score.late id=%s model=%s", job.id, job.model)
+            logger.info(Event("score.late", id=job.id, model=job.model))
         else:
             outbox.answer(job, reply)
 
@@ -79,7 +80,7 @@ def add_score_tasks(
         try:
             jobs = ScoreJobs.from_message(message)
         except ContractError as error:
-            logger.warning("score.refused: %s", _shorten(error))
+            logger.warning(Event("score.refused", error=_shorten(error)))
             if id_ := read_job_id(message):
                 outbox.refuse(ScoreReplies(id=id_, error=_shorten(error)))
             return
@@ -102,7 +103,7 @@ def find_cancelled(redis: Redis, job_ids: Sequence[str]) -> frozenset[str]:
     try:
         marks = redis.mget([cancelled_key(job_id) for job_id in job_ids])
     except RedisError as error:
-        logger.warning("cancelled.unknown: %s", error)
+        logger.warning(Event("cancelled.unknown", error=error))
         return frozenset()
     return frozenset(job_id for job_id, mark in zip(job_ids, marks, strict=True) if mark is not None)
 
@@ -168,14 +169,12 @@ def _write_reply(
         raise
     except ScoringError as error:
         metrics.count_job(job, "failed")
-        logger.warning("score.failed id=%s model=%s: %s", job.id, job.model, error)
+        logger.warning(Event("score.failed", id=job.id, model=job.model, error=error))
         return ScoreReply(id=job.id, part=job.part, error=_shorten(error), model_version=version)
     scored = replace(scored, queue_ms=scored.queue_ms + age_s * 1000)
     metrics.count_job(job, "scored", scored)
-    logger.info(
-        "score.complete id=%s model=%s passages=%d queue_ms=%.1f model_ms=%.1f",
-        job.id, job.model, len(scored.scores), scored.queue_ms, scored.model_ms,
-    )  # fmt: skip
+    times = {"queue_ms": scored.queue_ms, "model_ms": scored.model_ms}
+    logger.info(Event("score.complete", id=job.id, model=job.model, passages=len(scored.scores), **times))
     return ScoreReply(
         id=job.id,
         part=job.part,

@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Callable
 
+from worker.contract.logs import Event
 from worker.serving import ServedModels
 
 logger = logging.getLogger(__name__)
@@ -54,7 +55,7 @@ class Watchdog:
         while True:
             time.sleep(_LOOK_S)
             if trouble := self.find_trouble():
-                logger.critical("worker.stuck: %s: ending the process", trouble)
+                logger.critical(Event("worker.stuck", problem=f"{trouble}: ending the process"))
                 logging.shutdown()
                 os._exit(EXIT_CODE)
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
+import logging
 import time
 from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
@@ -25,10 +25,14 @@ from gateway.hangup import Client
 from gateway.keys import Keys
 from gateway.metrics import count_direct
 from gateway.policies import PolicyFile
+from gateway.request_id import HelperPool
 from gateway.scoring import Scorer, ScoreRequest, Scores, ScoringFailed
 from gateway.settings import GatewaySettings
 from gateway.wire import Answer, ClientRequest, buffer_body, json_answer, read_request
 from search_plugin import Reason
+from worker.contract.logs import Event
+
+logger = logging.getLogger(__name__)
 
 POLICY = "(direct)"
 """Under which name these requests take their share of the workers."""
@@ -80,7 +84,7 @@ class DirectScoring:
         """Score what a body asks for, in its dialect."""
         kind = PATHS[path]
         status, headers = 200, {}
-        n_cached = n_scored = 0
+        model, model_ms, n_cached, n_scored = "", 0.0, 0, 0
         started = time.monotonic()
         try:
             self._check_key(asked)
@@ -91,6 +95,7 @@ class DirectScoring:
             scores = self._score(model, ask, asked.client)
             scored = Scored(model, ask, scores.logits, scores.n_tokens)
             written = WRITERS[kind](parsed, scored, frozenset(body))
+            model_ms = scores.model_ms
             n_cached, n_scored = scores.n_cached, len(scores.logits) - scores.n_cached
         except Refused as refused:
             status, written = write_problem(kind, refused.problem, str(refused), refused.param)
@@ -100,7 +105,12 @@ class DirectScoring:
             problem, message = FAILURES[failure.reason]
             status, written = write_problem(kind, problem, message, None)
             headers["Retry-After"] = str(_RETRY_AFTER_S)
-        count_direct(path, status, time.monotonic() - started, n_cached=n_cached, n_scored=n_scored)
+        took_s = time.monotonic() - started
+        count_direct(path, status, took_s, n_cached=n_cached, n_scored=n_scored)
+        if 0 < self.settings.slow_log_ms <= took_s * 1000:
+            pairs = {"pairs": n_cached + n_scored, "cached": n_cached}
+            times = {"took_ms": took_s * 1000, "model_ms": model_ms}
+            logger.warning(Event("rerank.slow", path=path, status=status, model=model, **times, **pairs))
         answered = json_answer(status, written)
         answered.headers.extend(headers)
         return answered
@@ -195,7 +205,7 @@ class DirectScoring:
 
         if len(places) == 1:
             return score(next(iter(places)))
-        with ThreadPoolExecutor(min(len(places), _AT_ONCE)) as pool:
+        with HelperPool(min(len(places), _AT_ONCE)) as pool:
             found = list(pool.map(score, places))
         logits = dict(_place(places, found))
         return Scores(

@@ -22,6 +22,7 @@ from gateway.policies import PolicyFile
 from gateway.score_queue import make_sender
 from gateway.settings import GatewaySettings
 from worker.contract.address import RedisAddress
+from worker.contract.logs import Event
 
 logger = logging.getLogger(__name__)
 
@@ -70,7 +71,7 @@ def runner_beside(argv: Sequence[str]) -> Iterator[None]:
         while not ended.is_set():
             current[0].wait()
             if not ended.wait(_RESTART_S):
-                logger.warning("jobs.runner died: starting another")
+                logger.warning(Event("runner.died"))
                 current[0] = subprocess.Popen(command, env=environment)
 
     threading.Thread(target=keep, name="job-runner", daemon=True).start()

@@ -24,6 +24,7 @@ from gateway.jobs.spec import Spec
 from gateway.jobs.spool import RowFile
 from gateway.jobs.store import Job, JobStore
 from gateway.jobs.tools import JobTools
+from worker.contract.logs import Event
 
 logger = logging.getLogger(__name__)
 
@@ -73,10 +74,10 @@ class JobRun:
         except ClientGone:  # Stopped, or an answer that was broken off
             return self.job
         except (JobFailed, OSError) as error:
-            logger.warning("job.failed id=%s: %s", self.job.id, error)
+            logger.warning(Event("job.failed", id=self.job.id, error=error))
             return self._end("failed", str(error))
         except Exception as error:
-            logger.exception("job.failed id=%s", self.job.id)
+            logger.exception(Event("job.failed", id=self.job.id))
             return self._end("failed", f"a mistake of the gateway's: {type(error).__name__}")
 
     def _run_round(self) -> None:
@@ -164,12 +165,12 @@ class JobRun:
         try:
             self._store.write(self.job)
         except RedisError as error:
-            logger.warning("job.unwritten id=%s: %s", self.job.id, error)
+            logger.warning(Event("job.unwritten", id=self.job.id, error=error))
 
     def _begin_anew(self, reason: str) -> None:
         if self.job.anew >= _ANEW or self.job.round:
             raise JobFailed(f"{reason}, again")
-        logger.warning("job.anew id=%s: %s", self.job.id, reason)
+        logger.warning(Event("job.anew", id=self.job.id, reason=reason))
         self.job = start_over(self.job)
 
     def _end(self, state: Any, error: str = "") -> Job:

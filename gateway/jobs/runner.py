@@ -26,6 +26,7 @@ from gateway.jobs.spool import Locked, Spool
 from gateway.jobs.store import ENDED, Job, JobStore, State, Wanted
 from gateway.jobs.tools import JobTools
 from gateway.policies import PolicyFile
+from worker.contract.logs import Event
 
 logger = logging.getLogger(__name__)
 
@@ -78,7 +79,7 @@ class Runner:
                 is_lost = False
             except RedisError as error:
                 if not is_lost:
-                    logger.warning("jobs.lost: %s", error)
+                    logger.warning(Event("jobs.lost", error=error))
                 is_lost = True
         for _, control in self._running.values():
             control.stop()
@@ -142,11 +143,14 @@ class Runner:
                 self._write(job)
                 if wanted == "retry":
                     self._store.want(job_id, "run")
-                self._write(self._carry_on(job, spool, control))
+                logger.info(Event("job.started", id=job.id, kind=job.spec["kind"], round=job.round))
+                job = self._carry_on(job, spool, control)
+                logger.info(Event("job.left", id=job.id, state=job.state, done=job.done, failed=job.failed))
+                self._write(job)
         except Locked:
             pass  # another process runs it
         except RedisError as error:
-            logger.warning("job.lost id=%s: %s", job_id, error)
+            logger.warning(Event("job.lost", id=job_id, error=error))
         finally:
             control.close()
 
@@ -176,7 +180,7 @@ class Runner:
                 self._store.write(job)
                 return
             except RedisError as error:
-                logger.warning("job.unwritten id=%s: %s", job.id, error)
+                logger.warning(Event("job.unwritten", id=job.id, error=error))
                 if self._stopped.wait(1.0):
                     return
 
@@ -187,7 +191,7 @@ class Runner:
             is_old = job.state in ENDED and job.ended < now - self._parts.retention_s
             has_no_input = job.state == "awaiting_input" and job.created < now - _INPUT_LIFE_S
             if is_old or has_no_input:
-                logger.info("job.forgotten id=%s", job.id)
+                logger.info(Event("job.forgotten", id=job.id))
                 self._store.forget(job.id)
                 self._parts.home.spool(job.id).delete()
 

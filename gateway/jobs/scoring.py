@@ -16,6 +16,7 @@ from redis import Redis, RedisError
 from gateway.jobs.control import Control, Limiter, Stopped
 from gateway.score_queue import cut_passage, read_seconds
 from gateway.scoring import ScoreRequest, Scores, ScoringFailed
+from gateway.service import Service
 from search_plugin import Reason
 from worker.contract import (
     KEY_PREFIX,
@@ -32,6 +33,7 @@ from worker.contract import (
     reply_key,
     serving_key,
 )
+from worker.contract.logs import Event
 
 logger = logging.getLogger(__name__)
 
@@ -90,6 +92,10 @@ class BulkScorer:
         """See `gateway.scoring.Scorer`; a job does not ask."""
         return frozenset()
 
+    def observe(self, models: object) -> Sequence[Service]:
+        """See `gateway.scoring.Scorer`; a job does not ask."""
+        return ()
+
     def score_many(self, model: str, asked: Sequence[Asked]) -> list[Logits | Failed]:
         """Logits for all that is asked, in its order; those of one query by one version of the model.
 
@@ -105,7 +111,7 @@ class BulkScorer:
                 try:
                     answers = self._ask(model, [asked[place] for place in left])
                 except (RedisError, OperationalError, ContractError) as error:
-                    logger.warning("score.failed model=%s: %s", model, error)
+                    logger.warning(Event("score.failed", model=model, error=error))
                     patience.wait(f"Redis: {error}")
                     continue
                 except _NotNow as error:

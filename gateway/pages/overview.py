@@ -13,8 +13,9 @@ from urllib.parse import quote
 from gateway.cluster import Cluster, EngineName
 from gateway.errors import GatewayError
 from gateway.metrics import read_figures
-from gateway.pages.workers import ServedModel, Workers
 from gateway.policies import PolicyFile
+from gateway.scoring import Scorer, ScoringFailed
+from gateway.service import Service
 from gateway.wire import Header
 from search_plugin import Policy, find_policy
 
@@ -89,7 +90,7 @@ class Overview:
     at: str
     cluster: ClusterLook
     policies: Sequence[CoveredPolicy]
-    models: Mapping[str, ServedModel] | None
+    models: Mapping[str, Service] | None
     outcomes: Outcomes
     config_error: str | None
 
@@ -100,9 +101,7 @@ class Overview:
         return [alias for alias in used if self.models is not None and not self.models[alias].workers]
 
 
-def look(
-    cluster: Cluster, workers: Workers, file: PolicyFile, credentials: Sequence[Header] = ()
-) -> Overview:
+def look(cluster: Cluster, scorer: Scorer, file: PolicyFile, credentials: Sequence[Header] = ()) -> Overview:
     """Ask the cluster and Redis; what does not answer is said, never an error.
 
     Args:
@@ -114,7 +113,7 @@ def look(
         at=time.strftime("%H:%M:%S %Z"),
         cluster=seen,
         policies=find_covered(config.policies, seen.names),
-        models=workers.look(config.models),
+        models=_observe(scorer, config.models),
         outcomes=read_outcomes(),
         config_error=file.error,
     )
@@ -213,3 +212,10 @@ def _read_names(resolved: object) -> list[str] | None:
         one["name"] for kind in ("indices", "aliases", "data_streams") for one in resolved.get(kind, ())
     )
     return sorted({name for name in found if not name.startswith(".")})
+
+
+def _observe(scorer: Scorer, models: Iterable[str]) -> Mapping[str, Service] | None:
+    try:
+        return {service.alias: service for service in scorer.observe(models)}
+    except ScoringFailed:
+        return None

@@ -20,8 +20,8 @@ from gateway.pages.compare import SIZES, Choices, ComparedHit, Comparer, Compari
 from gateway.pages.jobs import STATES, find_job, find_jobs
 from gateway.pages.overview import find_names, look
 from gateway.pages.reasons import REASONS
-from gateway.pages.workers import Workers
 from gateway.policies import PolicyFile
+from gateway.scoring import Scorer
 from gateway.tools import SearchTools
 from gateway.wire import Header, read_request
 from search_plugin import Reason, find_policy
@@ -54,14 +54,14 @@ class Pages:
 
     tools: SearchTools
     file: PolicyFile
-    workers: Workers
+    scorer: Scorer
     find_credentials: Callable[[Headers], str]
     flower_url: str | None = None
     jobs: JobsApi | None = None
 
     def show_overview(self) -> Response:
         """Cluster, policies, models and counts."""
-        seen = look(self.tools.cluster, self.workers, self.file, self._read_credentials())
+        seen = look(self.tools.cluster, self.scorer, self.file, self._read_credentials())
         return _render("overview.html", seen=seen, flower_url=self.flower_url)
 
     def show_compare(self) -> Response:

@@ -2,14 +2,18 @@
 
 import os
 import signal
+import time
 from collections import Counter
+from contextlib import closing
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
+from redis import Redis
 
 from tests.conftest import wait_until
 from tests.gateway.doubles import Client, answer, search_answer, start_gateway, stop
 from tests.gateway.stub_worker import length_of_each, stub_worker
+from worker.contract import Entry, Serving, load_key, serving_key
 
 pytestmark = pytest.mark.system
 
@@ -44,6 +48,11 @@ def read_metrics(gateway):
     }
 
 
+def without_moment(told):
+    """Without what changes by itself."""
+    return {name: value for name, value in told.items() if not name[0].startswith("rerank_gateway_model_")}
+
+
 def test_searches_of_all_processes_are_counted(start, cluster, redis_server, tmp_path):
     cluster.script = lambda received: answer(search_answer(*HITS))
     gateway = start()
@@ -69,7 +78,7 @@ def test_searches_of_all_processes_are_counted(start, cluster, redis_server, tmp
     one = gateway.find_children()[0]
     os.kill(one, signal.SIGKILL)
     wait_until(lambda: one not in gateway.find_children() and len(gateway.find_children()) == PROCESSES)
-    assert read_metrics(gateway) == told
+    assert without_moment(read_metrics(gateway)) == without_moment(told)
 
 
 def test_a_gateway_that_ends_leaves_no_files(start, tmp_path):
@@ -79,3 +88,36 @@ def test_a_gateway_that_ends_leaves_no_files(start, tmp_path):
     assert len(folders) == 1
     os.kill(gateway.pid, signal.SIGTERM)
     wait_until(lambda: not folders[0].exists())
+
+
+def test_what_redis_tells_of_models_is_told_at_the_moment_of_the_question(start, redis_server, wait_until):
+    gateway = start()
+    assert read_metrics(gateway)["rerank_gateway_model_workers", "tiny"] == 0
+    with stub_worker(redis_server.url, length_of_each, workers=2, speed=1000.0):
+        with closing(Redis.from_url(redis_server.url)) as redis:
+            member = Entry("job", 0, 500, "books").to_member()
+            redis.zadd(load_key("tiny"), {member: time.time() + 60})
+            redis.hset(serving_key("tiny"), "other", Serving("2", time.time() + 60).to_field())
+            redis.rpush("rerank:bulk.tiny", "job")
+        told = read_metrics(gateway)
+    assert told["rerank_gateway_model_workers", "tiny"] == 3
+    assert told["rerank_gateway_model_versions", "tiny"] == 2
+    assert told["rerank_gateway_model_load_seconds", "tiny"] == pytest.approx(0.25)
+    assert told["rerank_gateway_model_bulk_waiting", "tiny"] == 1
+    assert told["rerank_gateway_redis_up",] == told["rerank_gateway_config_ok",] == 1
+    redis_server.kill()
+    told = read_metrics(gateway)
+    assert told["rerank_gateway_redis_up",] == 0
+    assert ("rerank_gateway_model_workers", "tiny") not in told
+    redis_server.start()
+
+
+def test_a_wrong_file_is_told(cluster, config, redis_server, tmp_path, wait_until):
+    copy = tmp_path / "rerank.toml"
+    copy.write_text(config.read_text())
+    process, port = start_gateway(cluster.url, copy, redis_server.url)
+    try:
+        copy.write_text("[")
+        wait_until(lambda: read_metrics(Client(port, process.pid))["rerank_gateway_config_ok",] == 0)
+    finally:
+        stop(process)

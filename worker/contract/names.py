@@ -16,6 +16,9 @@ SCORE_MANY_TASK = "rerank.score_many"
 JOBS_KEY = "rerank:jobs"
 """The sorted set of the bulk jobs' ids, by when they were made."""
 
+REQUEST_HEADER = "rerank-request"
+"""The header of a message that says for which client's request it is, for the logs of both sides."""
+
 ONLINE_PREFIX = "online."
 """What the names of the queues of searches begin with."""
 

@@ -1,0 +1,57 @@
+"""``python -m gateway doctor``: what is wrong around a gateway, and how to mend it."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import sys
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import asdict
+
+from gateway.doctor import Finding, Level, examine, open_surroundings
+from gateway.errors import ConfigurationError
+from gateway.settings import read_settings
+
+_ABOUT = """\
+Look at the cluster, Redis, the workers, rerank.toml and the mappings as a gateway with these options
+would find them. Takes the gateway's own options and environment, listed below. Exit status: 0 without
+problems, 1 with some, 2 where an option is wrong.
+"""
+
+
+def main(argv: Sequence[str], prog: str) -> int:
+    """Print the findings; see `_ABOUT`."""
+    parser = argparse.ArgumentParser(prog, description=_ABOUT, add_help=False, allow_abbrev=False)
+    parser.add_argument("--json", action="store_true", help="one JSON object, for machines")
+    own, rest = parser.parse_known_args(argv)
+    if {"-h", "--help"} & set(rest):
+        parser.print_help()
+        print()
+    logging.getLogger("gateway").addHandler(logging.NullHandler())  # what fails is told as a finding
+    try:
+        with open_surroundings(read_settings(rest)) as around:
+            findings = examine(around)
+    except ConfigurationError as error:
+        print(f"gateway: {error}", file=sys.stderr)
+        return 2
+    print(_to_json(findings) if own.json else _to_text(findings))
+    return 1 if any(finding.level is Level.PROBLEM for finding in findings) else 0
+
+
+def _to_json(findings: Sequence[Finding]) -> str:
+    counts = Counter(finding.level for finding in findings)
+    told = [asdict(finding) for finding in findings]
+    return json.dumps({**{level: counts[level] for level in Level}, "findings": told}, indent=2)
+
+
+def _to_text(findings: Sequence[Finding]) -> str:
+    lines = []
+    for finding in findings:
+        lines.append(f"{finding.level:8} {finding.subject:22} {finding.what}")
+        if finding.mend:
+            lines.append(f"{'':31} → {finding.mend}")
+    counts = Counter(finding.level for finding in findings)
+    lines.append(", ".join(f"{counts[level]} {level}" for level in Level))
+    return "\n".join(lines)
