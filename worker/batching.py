@@ -6,8 +6,8 @@ import logging
 import math
 import threading
 import time
-from collections import Counter
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections import Counter, defaultdict, deque
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Generic, Protocol, TypeVar
@@ -280,39 +280,63 @@ class Batcher(Generic[L]):
         Raises:
             ClosedError: `close` was called.
         """
-        waiting = _Waiting(job)
-        waiting.future.set_running_or_notify_cancel()  # nobody can cancel it under the scoring thread
-        if job.deadline <= self._clock():
-            waiting.fail(LateError("the deadline has passed"))
-            return waiting.future
-        started_s = time.monotonic()
-        passages = list(dict.fromkeys(job.passages))
-        try:
-            rows = self._scorer.encode([(job.query_text, passage) for passage in passages])
-        except Exception as error:
-            logger.debug(Event("encode.failed"), exc_info=True)  # may quote the texts
-            waiting.future.set_exception(_model_failed(error))
-            return waiting.future
-        deaths = {passage: self._count_deaths((job.query_text, passage)) for passage in passages}
-        if max(deaths.values()) >= DEATHS:
-            waiting.future.set_exception(ModelFailedError("workers died over a text of it"))
-            return waiting.future
-        longest_first = sorted(zip(passages, rows, strict=True), key=lambda pair: -len(pair[1]["input_ids"]))
-        waiting.submitted_s = time.monotonic()
-        waiting.model_s = waiting.submitted_s - started_s
-        waiting.n_tokens = sum(len(row["input_ids"]) for row in rows)
+        return self.submit_many([job])[0]
+
+    def submit_many(self, jobs: Sequence[ScoreJob]) -> list[Future[Scored]]:
+        """The same for several, which takes less than one after the other."""
+        started_s, now = time.monotonic(), self._clock()
+        all_waiting = [_Waiting(job) for job in jobs]
+        for waiting in all_waiting:
+            waiting.future.set_running_or_notify_cancel()  # nobody can cancel it under the scoring thread
+            if waiting.job.deadline <= now:
+                waiting.fail(LateError("the deadline has passed"))
+        to_encode = [waiting for waiting in all_waiting if not waiting.future.done()]
+        encoded = self._encode(to_encode)
+        suspects = {
+            waiting: self._find_suspects(waiting) for waiting in to_encode if not waiting.future.done()
+        }
+        queued = [waiting for waiting in suspects if not waiting.future.done()]
+        submitted_s = time.monotonic()
         with self._changed:
             if self._is_closed:
                 raise ClosedError("the batcher is closed")
-            for passage, row in longest_first:
-                texts = (job.query_text, passage)
-                pair = self._pairs.setdefault(texts, _Pair(texts, row, is_suspect=deaths[passage] > 0))
-                pair.jobs.append(waiting)
-                waiting.open[passage] = pair
-            self._join(job.policy)
-            self._waiting.append(waiting)
+            for waiting in queued:
+                rows = encoded[waiting]
+                waiting.submitted_s = submitted_s
+                waiting.model_s = submitted_s - started_s
+                waiting.n_tokens = sum(len(row["input_ids"]) for row in rows.values())
+                for passage, row in sorted(rows.items(), key=lambda found: -len(found[1]["input_ids"])):
+                    texts = (waiting.job.query_text, passage)
+                    new = _Pair(texts, row, is_suspect=passage in suspects[waiting])
+                    pair = self._pairs.setdefault(texts, new)
+                    pair.jobs.append(waiting)
+                    waiting.open[passage] = pair
+                self._join(waiting.job.policy)
+                self._waiting.append(waiting)
             self._changed.notify()
-        return waiting.future
+        return [waiting.future for waiting in all_waiting]
+
+    def _encode(self, jobs: Sequence[_Waiting]) -> dict[_Waiting, dict[str, Row]]:
+        """Rows by passage, all at once; if that fails job by job, and only the one at fault fails."""
+        passages = {waiting: list(dict.fromkeys(waiting.job.passages)) for waiting in jobs}
+        pairs = [(waiting.job.query_text, text) for waiting, texts in passages.items() for text in texts]
+        try:
+            rows = iter(self._scorer.encode(pairs) if pairs else ())
+            return {waiting: dict(zip(texts, rows, strict=False)) for waiting, texts in passages.items()}
+        except Exception as error:
+            if len(jobs) > 1:
+                return {waiting: found for one in jobs for waiting, found in self._encode([one]).items()}
+            logger.debug(Event("encode.failed"), exc_info=True)  # may quote the texts
+            jobs[0].fail(_model_failed(error))
+            return {}
+
+    def _find_suspects(self, waiting: _Waiting) -> frozenset[str]:
+        """The passages over which a worker died; the job fails where several did over one."""
+        query_text = waiting.job.query_text
+        deaths = {passage: self._count_deaths((query_text, passage)) for passage in waiting.job.passages}
+        if max(deaths.values()) >= DEATHS:
+            waiting.fail(ModelFailedError("workers died over a text of it"))
+        return frozenset(passage for passage, count in deaths.items() if count)
 
     def measure(self) -> None:
         """Find out how fast the model is, before the first job comes."""
@@ -384,10 +408,9 @@ class Batcher(Generic[L]):
         room = self._room()
         chosen: dict[tuple[str, str], _Pair] = {}
         jobs: list[_Waiting] = []
-        left = list(self._waiting)
-        first = min(left, key=self._urgency)
-        while left:
-            waiting = min(left, key=self._urgency)
+        first: _Waiting | None = None
+        for waiting in self._in_turn():
+            first = first or waiting
             if waiting is not first and not waiting.goes_with(first):
                 break
             for pair in waiting.open.values():
@@ -402,8 +425,18 @@ class Batcher(Generic[L]):
                 self._used[waiting.job.policy] += pair.n_tokens
                 if waiting not in jobs[-1:]:
                     jobs.append(waiting)
-            left.remove(waiting)
         return _Pass(list(chosen.values()), jobs)
+
+    def _in_turn(self) -> Iterator[_Waiting]:
+        """All that wait, the most urgent first; whose policy's turn it is, is asked before each."""
+        queues: defaultdict[tuple[bool, str], deque[_Waiting]] = defaultdict(deque)
+        for waiting in sorted(self._waiting, key=lambda waiting: (waiting.job.deadline, waiting.submitted_s)):
+            queues[waiting.job.bulk, waiting.job.policy].append(waiting)
+        while queues:
+            name = min(queues, key=lambda name: self._urgency(queues[name][0]))
+            yield queues[name].popleft()
+            if not queues[name]:
+                del queues[name]
 
     def _urgency(self, waiting: _Waiting) -> tuple[bool, float, float, float]:
         job = waiting.job

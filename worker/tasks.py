@@ -124,18 +124,23 @@ def watch_cancelled(redis: Redis, models: ServedModels) -> None:
 def _score(job: ScoreJob, models: ServedModels, metrics: WorkerMetrics, age_s: float) -> ScoreReply:
     if job.model not in models:
         return _refuse(job, metrics)
-    version, scored = _submit(job, models)
+    version, (scored,) = _submit([job], models)
     return _write_reply(job, version, scored, metrics, age_s)
 
 
 def _score_many(
     jobs: Sequence[ScoreJob], models: ServedModels, metrics: WorkerMetrics
 ) -> tuple[ScoreReply, ...]:
-    """All are handed in before the first is waited for, so that they share passes."""
-    submitted = [_submit(job, models) if job.model in models else None for job in jobs]
+    """All jobs of a model are handed in before the first is waited for, so that they share passes."""
+    submitted: dict[str, tuple[str, Future[Scored]]] = {}
+    for model in {job.model for job in jobs if job.model in models}:
+        of_model = [job for job in jobs if job.model == model]
+        version, futures = _submit(of_model, models)
+        submitted |= {job.id: (version, future) for job, future in zip(of_model, futures, strict=True)}
     replies = []
-    for job, in_hand in zip(jobs, submitted, strict=True):
+    for job in jobs:
         try:
+            in_hand = submitted.get(job.id)
             reply = _write_reply(job, *in_hand, metrics, 0.0) if in_hand else _refuse(job, metrics)
         except LateError as error:
             metrics.count_job(job, "late")
@@ -149,15 +154,16 @@ def _refuse(job: ScoreJob, metrics: WorkerMetrics) -> ScoreReply:
     return ScoreReply(id=job.id, part=job.part, error=f"model: {job.model} is not served here")
 
 
-def _submit(job: ScoreJob, models: ServedModels) -> tuple[str, Future[Scored]]:
-    """The version that scores it, and what will come of it."""
-    batcher = models[job.model]
+def _submit(jobs: Sequence[ScoreJob], models: ServedModels) -> tuple[str, list[Future[Scored]]]:
+    """The version that scores them, all of one model, and what will come of each."""
+    model = jobs[0].model
+    batcher = models[model]
     try:
-        return batcher.loaded.version, batcher.submit(job)
+        return batcher.loaded.version, batcher.submit_many(jobs)
     except ClosedError:
-        if models[job.model] is batcher:
+        if models[model] is batcher:
             raise
-        return _submit(job, models)  # it was exchanged just now
+        return _submit(jobs, models)  # it was exchanged just now
 
 
 def _write_reply(
@@ -174,7 +180,9 @@ def _write_reply(
     scored = replace(scored, queue_ms=scored.queue_ms + age_s * 1000)
     metrics.count_job(job, "scored", scored)
     times = {"queue_ms": scored.queue_ms, "model_ms": scored.model_ms}
-    logger.info(Event("score.complete", id=job.id, model=job.model, passages=len(scored.scores), **times))
+    level = logging.DEBUG if job.bulk else logging.INFO  # bulk has many, and its runner's log
+    done = Event("score.complete", id=job.id, model=job.model, passages=len(scored.scores), **times)
+    logger.log(level, done)
     return ScoreReply(
         id=job.id,
         part=job.part,
