@@ -79,6 +79,7 @@ def make_plan(environment: Mapping[str, str], state: Path, adapter: Path) -> Pla
             "RERANK_GATEWAY_REDIS_URL": redis_url,
             "RERANK_GATEWAY_CONFIG": str(config),
             "RERANK_GATEWAY_FLOWER_URL": flower_url,
+            "RERANK_GATEWAY_JOBS_FOLDER": str(state / "jobs"),
             "RERANK_WORKER_REDIS_URL": redis_url,
             "RERANK_WORKER_CONFIG": str(config),
         },

@@ -67,8 +67,10 @@ class Gate:
             return
         if self._is_limited(peer):
             raise NotAllowed(429, f"too many wrong keys; try again in {_FORGET_S:.0f} seconds")
-        if not self._keys.fit(_find_key(headers)):
-            self._note_wrong(peer)
+        key = _find_key(headers)
+        if not self._keys.fit(key):
+            if key:  # a browser asks without one first
+                self._note_wrong(peer)
             raise NotAllowed(401, f"a key is needed: Authorization: Bearer KEY, or {KEY_HEADER}: KEY")
 
     def find_credentials(self, headers: Headers) -> str:

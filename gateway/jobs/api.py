@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 import uuid
+import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from itertools import islice, pairwise
@@ -26,8 +27,11 @@ from gateway.policies import PolicyFile
 from gateway.wire import Answer, buffer_body, json_answer, read_request
 
 _BODY_BYTES = 16 * 1024 * 1024
+_PIECE_BYTES = 1024 * 1024
 _PAGE, _LONGEST_PAGE = 100, 10_000
 _PAGE_BYTES = 16 * 1024 * 1024
+
+_NO_RUNNER = "nobody runs jobs here now: the gateway does, or `python -m gateway run-jobs`"
 
 # action: what it makes people want, and in which states it can be asked for
 ACTIONS: Mapping[str, tuple[Wanted, frozenset[State]]] = {
@@ -88,15 +92,20 @@ class JobsApi:
         Raises:
             NoSuchJob, WrongState, BadJob: not for this job.
         """
-        job, spool, _ = self.find(job_id)
-        if job.state != "awaiting_input":
-            raise WrongState(f"job {job_id} has its input already")
-        total = spool.receive(pieces)
-        if not total:
-            raise BadJob("input: there is no line in it")
-        job = replace(job, state="queued", total=total)
-        self.store.write(job)
-        return job
+        spool = self.find(job_id)[1]
+        try:
+            with spool.locked():
+                job = self.find(job_id)[0]
+                if job.state != "awaiting_input":
+                    raise WrongState(f"job {job_id} has its input already")
+                total = spool.receive(pieces)
+                if not total:
+                    raise BadJob("input: there is no line in it")
+                job = replace(job, state="queued", total=total)
+                self.store.write(job)
+                return job
+        except Locked:
+            raise WrongState(f"job {job_id} is being given its input") from None
 
     def act(self, job_id: str, action: str, credentials: str) -> tuple[Job, Wanted]:
         """Tell the runner.
@@ -141,7 +150,20 @@ class JobsApi:
         job, wanted = found
         if job.home != self.home.id:
             raise NoSuchJob(f"the files of job {job_id!r} are in another gateway's --jobs-folder")
-        return job, self.home.spool(job_id), wanted
+        return self._mind_runner([found])[0][0], self.home.spool(job_id), wanted
+
+    def find_all(self, offset: int, size: int) -> list[tuple[Job, Wanted]]:
+        """The newest first, those of other folders too."""
+        return self._mind_runner(self.store.find_all(offset, size))
+
+    def _mind_runner(self, found: list[tuple[Job, Wanted]]) -> list[tuple[Job, Wanted]]:
+        """The same; where nobody runs jobs, those that wait for it say so."""
+        waiting = [job for job, _ in found if job.home == self.home.id and job.state in ("queued", "running")]
+        if not waiting or self.store.has_runner(self.home.id):
+            return found
+        return [
+            (replace(job, trouble=_NO_RUNNER) if job in waiting else job, wanted) for job, wanted in found
+        ]
 
 
 def make_blueprint(api: JobsApi, gate: Gate) -> Blueprint:
@@ -156,14 +178,15 @@ def make_blueprint(api: JobsApi, gate: Gate) -> Blueprint:
     @jobs.get("/jobs")
     def find_all() -> Answer:
         offset, size = _read_number("from", 0, 1_000_000), _read_number("size", _PAGE, _LONGEST_PAGE)
-        found = api.store.find_all(offset, size)
+        found = api.find_all(offset, size)
         return json_answer(200, {"jobs": [job.tell(wanted) for job, wanted in found]})
 
     @jobs.put("/jobs/<job_id>/input")
     def take_input(job_id: str) -> Answer:
-        body = read_request(request.environ).body
-        pieces = iter([body]) if isinstance(body, bytes) else iter(body)
-        return json_answer(200, api.take_input(job_id, pieces).tell())
+        asked = read_request(request.environ)
+        pieces = [asked.body] if isinstance(asked.body, bytes) else asked.body
+        coding = (asked.header(b"content-encoding") or b"identity").decode("latin-1").strip().lower()
+        return json_answer(200, api.take_input(job_id, _decode(pieces, coding)).tell())
 
     @jobs.get("/jobs/<job_id>")
     def find(job_id: str) -> Answer:
@@ -309,6 +332,25 @@ def _read_number(name: str, otherwise: int, most: int) -> int:
     if not (text.isascii() and text.isdecimal() and int(text) <= most):
         raise BadJob(f"{name}: expected a whole number up to {most}")
     return int(text)
+
+
+def _decode(pieces: Iterable[bytes], coding: str) -> Iterator[bytes]:
+    """An input of any length, without its content coding."""
+    if coding == "identity":
+        yield from pieces
+        return
+    if coding != "gzip":
+        raise BadJob(f"Content-Encoding: expected gzip or none, not {coding}")
+    inflater = zlib.decompressobj(wbits=zlib.MAX_WBITS | 16)
+    try:
+        for piece in pieces:
+            while piece:
+                yield inflater.decompress(piece, _PIECE_BYTES)
+                piece = inflater.unconsumed_tail
+    except zlib.error as error:
+        raise BadJob(f"input: not gzip: {error}") from None
+    if not inflater.eof or inflater.unused_data:
+        raise BadJob("input: not one whole gzip stream")
 
 
 def _to_lines(items: Iterable[object]) -> Iterator[bytes]:

@@ -37,7 +37,7 @@ _INPUT_LIFE_S = 86_400.0  # a job whose input has not come in a day gets none
 
 _STARTS: Mapping[Wanted, frozenset[State]] = {
     "run": frozenset({"queued", "running", "paused"}),
-    "retry": frozenset({"done", "failed"}),
+    "retry": frozenset({"done", "failed", "running"}),  # running: it died just after it had begun
 }
 
 
@@ -87,6 +87,7 @@ class Runner:
             thread.join()
 
     def _look(self) -> None:
+        self._store.mark_runner(self._parts.home.id)
         for job_id in [job_id for job_id, (thread, _) in self._running.items() if not thread.is_alive()]:
             del self._running[job_id]
         ours = [found for found in self._store.find_all() if found[0].home == self._parts.home.id]
@@ -135,9 +136,9 @@ class Runner:
                 if found is None:
                     return
                 job, wanted = found
-                if wanted == "retry":
+                if wanted == "retry" and job.state in ENDED:
                     job = _prepare_retry(job, spool)
-                elif wanted != "run" or job.state in ENDED:
+                elif wanted not in ("run", "retry") or job.state in ENDED:
                     return
                 job = replace(job, state="running", started=job.started or time.time(), error="")
                 self._write(job)

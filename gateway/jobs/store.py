@@ -10,7 +10,7 @@ from typing import Any, Literal, Self
 
 from redis import Redis
 
-from worker.contract import JOBS_KEY, job_key
+from worker.contract import JOBS_KEY, MARK_LIFE_S, job_key, runner_key
 
 State = Literal["awaiting_input", "queued", "running", "paused", "done", "failed", "cancelled"]
 Wanted = Literal["run", "pause", "cancel", "retry"]
@@ -149,6 +149,14 @@ class JobStore:
     def want(self, job_id: str, wanted: Wanted, secret: str = "") -> None:
         """Tell its runner."""
         self.redis.hset(job_key(job_id), mapping={"wanted": wanted, **({"secret": secret} if secret else {})})
+
+    def mark_runner(self, home: str) -> None:
+        """Somebody runs the jobs of this folder, for the next seconds."""
+        self.redis.set(runner_key(home), b"", px=int(MARK_LIFE_S * 1000))
+
+    def has_runner(self, home: str) -> bool:
+        """Does anybody?"""
+        return bool(self.redis.exists(runner_key(home)))
 
     def tell_trouble(self, job_id: str, trouble: str) -> None:
         """For what it waits."""

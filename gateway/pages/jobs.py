@@ -90,7 +90,7 @@ class ShownJob:
 def find_jobs(jobs: JobsApi) -> Sequence[ShownJob] | None:
     """The newest first; None where Redis does not answer."""
     try:
-        return [ShownJob(job, wanted) for job, wanted in jobs.store.find_all(0, _LISTED)]
+        return [ShownJob(job, wanted) for job, wanted in jobs.find_all(0, _LISTED)]
     except RedisError:
         return None
 

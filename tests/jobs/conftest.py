@@ -21,7 +21,9 @@ NOWHERE = "http://127.0.0.1:9"
 class Product:
     """The processes that run jobs; each may be killed and started again."""
 
-    def __init__(self, folder: Path, model: Path, cluster_url: str = NOWHERE, **flags: str) -> None:
+    def __init__(
+        self, folder: Path, model: Path, cluster_url: str = NOWHERE, *, runs_jobs: bool = True, **flags: str
+    ) -> None:
         redis_port, port = find_free_port(), find_free_port()
         self.redis_url = f"redis://127.0.0.1:{redis_port}/0"
         self.url = f"http://127.0.0.1:{port}"
@@ -55,7 +57,7 @@ class Product:
         self._commands = {
             "redis": redis,
             "worker": [*_python("worker", ours), "--visibility-timeout-s", "5"],
-            "gateway": _python("gateway", gateway),
+            "gateway": _python("gateway", gateway) + ([] if runs_jobs else ["--job-runner", "false"]),
         }
         self._stack = ExitStack()
         self.processes: dict[str, Process] = {}

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import gzip
+from contextlib import closing
+
 import pytest
 
 from tests.conftest import wait_until
-from tests.jobs.conftest import to_lines
+from tests.jobs.conftest import Product, to_lines
 
 pytestmark = pytest.mark.system
 
@@ -132,6 +135,19 @@ def test_a_job_waits_for_its_input_and_takes_it_once(product):
     assert product.ask("PUT", f"/{job_id}/input", b"{}")[0] == 409
 
 
+def test_an_input_may_come_compressed(product):
+    lines = gzip.compress(slow_lines(3))
+    for sent, coding, status in (
+        (lines, "br", 400),
+        (b"not gzip", "gzip", 400),
+        (lines[:-1], "gzip", 400),
+        (lines, "gzip", 200),
+    ):
+        job_id = product.create({"kind": "pairs"})
+        assert product.ask("PUT", f"/{job_id}/input", sent, **{"Content-Encoding": coding})[0] == status
+    assert product.wait_for(job_id)["items"]["done"] == 3
+
+
 @pytest.mark.parametrize(
     ("method", "path", "status"),
     [
@@ -146,6 +162,14 @@ def test_a_job_waits_for_its_input_and_takes_it_once(product):
 def test_what_is_not_there_is_said_so(product, method, path, status):
     answered, body = product.ask(method, path)
     assert (answered, body["status"]) == (status, status)
+
+
+def test_a_job_that_nobody_runs_says_so(reranker_folder, tmp_path):
+    with closing(Product(tmp_path, reranker_folder, runs_jobs=False)) as product:
+        product.start("redis", "gateway")
+        job_id = product.create({"kind": "pairs", "pairs": [{"query": "q", "passage": "list"}]})
+        job = product.ask("GET", f"/{job_id}")[1]
+        assert (job["state"], job["trouble"].partition(":")[0]) == ("queued", "nobody runs jobs here now")
 
 
 def test_bulk_waits_while_nobody_serves_its_model_and_says_so(product):

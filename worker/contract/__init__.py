@@ -30,6 +30,7 @@ from worker.contract.names import (
     load_key,
     online_queue,
     reply_key,
+    runner_key,
     serving_key,
 )
 
@@ -66,6 +67,7 @@ __all__ = [
     "read_job_id",
     "read_score",
     "reply_key",
+    "runner_key",
     "serving_key",
     "write_score",
 ]

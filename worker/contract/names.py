@@ -62,6 +62,11 @@ def cancelled_key(job_id: str) -> str:
     return f"rerank:cancelled:{job_id}"
 
 
+def runner_key(home: str) -> str:
+    """The key that exists while somebody runs the jobs of a folder."""
+    return f"rerank:job-runner:{home}"
+
+
 def job_key(job_id: str) -> str:
     """The hash with the state of a bulk job."""
     return f"rerank:job:{job_id}"
