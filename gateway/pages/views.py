@@ -137,7 +137,7 @@ def make_pages(pages: Pages) -> Blueprint:
     """The paths of all pages, to stand under ``/_rerank``."""
     blueprint = Blueprint("pages", __name__, template_folder="templates")
     version = _read_version()
-    blueprint.add_url_rule("/", "start", _go_to_pages)
+    blueprint.add_url_rule("/", "start", _go_to_pages, strict_slashes=False)
     blueprint.add_url_rule("/ui/", "overview", pages.show_overview)
     blueprint.add_url_rule("/ui/compare", "compare", pages.show_compare)
     blueprint.add_url_rule("/ui/reasons", "reasons", pages.show_reasons)

@@ -13,8 +13,16 @@ def record(message, *arguments, level=logging.INFO, error=None):
     return logging.LogRecord("worker.tasks", level, "tasks.py", 1, message, arguments, error)
 
 
+@pytest.fixture(autouse=True)
+def no_request():
+    """This thread works for none, whatever ran in it before."""
+    token = REQUEST_ID.set("")
+    yield
+    REQUEST_ID.reset(token)
+
+
 @pytest.fixture
-def request_id():
+def request_id(no_request):
     """The request that this thread works for while the test runs."""
     token = REQUEST_ID.set("req-1")
     yield "req-1"
