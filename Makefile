@@ -47,6 +47,8 @@ bench: $(READY)  ## prints tables and the machine, appends them to docs/benchmar
 	@$(BIN)/python -m benchmarks
 	@$(BIN)/python -m benchmarks.rerankers
 	@$(BIN)/python -m benchmarks.queueing
+	@$(BIN)/python -m benchmarks.jobs
+	@$(BIN)/python -m benchmarks.direct
 	-@$(BIN)/python -m benchmarks.passthrough  # needs nginx and wrk, and says so
 
 docs: $(READY)  ## checks every link and runs every example of README.md and docs/
