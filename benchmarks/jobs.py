@@ -181,6 +181,8 @@ def read_memory(pids: dict[str, int]) -> dict[str, float]:
         process = psutil.Process(pid)
         found[name] = process.memory_info().rss / 1e6
         for child in process.children(recursive=True):
+            if child.status() == psutil.STATUS_ZOMBIE:
+                continue
             kind = "job runner" if "run-jobs" in child.cmdline() else f"{name}'s child"
             found[kind] = found.get(kind, 0.0) + child.memory_info().rss / 1e6
     return found
