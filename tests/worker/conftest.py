@@ -51,10 +51,10 @@ class Sender:
         self.app.conf.update(address.configure_celery())
 
     def send(self, message, queue=online_queue):
-        """Queue a message, well-formed or not."""
-        self.app.send_task(
+        """Queue a message, well-formed or not; its task's id."""
+        return self.app.send_task(
             SCORE_TASK, args=[message], argsrepr="(<job>,)", queue=queue(ALIAS), ignore_result=True
-        )
+        ).id
 
     def send_job(
         self, job_id, *passages, query_text="how to delete a folder", deadline_s=60.0, queue=online_queue
@@ -66,7 +66,7 @@ class Sender:
             passages=passages,
             deadline=time.time() + deadline_s,
         )
-        self.send(job.to_message(), queue)
+        return self.send(job.to_message(), queue)
 
     def wait_for_reply(self, job_id, timeout_s=30):
         popped = self.redis.blpop([reply_key(job_id)], timeout=timeout_s)

@@ -56,13 +56,13 @@ def flower(shared_worker, redis_url, tmp_path_factory):
 
 def test_the_job_is_shown_from_its_arrival_to_its_end(flower):
     """Events of the worker's own making: received, started, succeeded."""
-    before = set(flower.tasks())  # of the first ones Flower may have missed a part
-    flower.sender.score("watched", "passage")
-    (task,) = wait_until(
-        lambda: [
-            task for name, task in flower.tasks().items() if name not in before and task["state"] == "SUCCESS"
-        ]
-    )
+    task_id = flower.sender.send_job("watched", "passage")
+
+    def find_ended():
+        task = flower.tasks().get(task_id)
+        return task if task and task["state"] == "SUCCESS" else None
+
+    task = wait_until(find_ended)
     assert task["name"] == "rerank.score"
     assert task["received"] <= task["started"] <= task["succeeded"]
     assert task["runtime"] > 0
