@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -28,6 +27,7 @@ from gateway.policies import PolicyFile
 from gateway.request_id import HelperPool
 from gateway.scoring import Scorer, ScoreRequest, Scores, ScoringFailed
 from gateway.settings import GatewaySettings
+from gateway.strict_json import read_json
 from gateway.wire import Answer, ClientRequest, buffer_body, json_answer, read_request
 from search_plugin import Reason
 from worker.contract.logs import Event
@@ -165,7 +165,7 @@ class DirectScoring:
             raise Refused(answers.TOO_LARGE, f"the body is longer than {limit} bytes")
         try:
             text = decode(buffered.body, asked.header(b"content-encoding"), limit)
-            body = json.loads(text, parse_constant=_refuse_constant)
+            body = read_json(text)
         except TooLargeError as error:
             raise Refused(answers.TOO_LARGE, f"the body is longer than {limit} bytes") from error
         except (UnreadableCodingError, ValueError, RecursionError) as error:
@@ -253,7 +253,3 @@ def _answer(direct: DirectScoring, path: str) -> Answer:
 def _place(places: Mapping[str, list[int]], found: list[Scores]) -> Iterator[tuple[int, float]]:
     for indices, scores in zip(places.values(), found, strict=True):
         yield from zip(indices, scores.logits, strict=True)
-
-
-def _refuse_constant(name: str) -> None:
-    raise ValueError(f"{name} is no number in JSON")

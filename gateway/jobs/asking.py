@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +16,27 @@ BUSY = frozenset({429, 502, 503, 504})
 """Statuses that tell of a moment, not of the request."""
 
 _NDJSON = b"application/x-ndjson"
+
+
+@dataclass(frozen=True)
+class Answered:
+    """What came back.
+
+    Attributes:
+        reason: why a search was not reranked; empty: it was, or is none.
+    """
+
+    status: int
+    content: bytes
+    reason: str = ""
+
+    @property
+    def told(self) -> Any:
+        """Read as JSON; its text where it is none."""
+        try:
+            return json.loads(self.content)
+        except ValueError:
+            return self.content.decode("utf-8", "replace")
 
 
 @dataclass(frozen=True)
@@ -64,23 +85,35 @@ class JobCluster:
         kind = _NDJSON if isinstance(body, bytes) else b"application/json"
         headers = [*self.headers, *([(b"Content-Type", kind)] if content else [])]
         headers.append((b"Content-Length", b"%d" % len(content)))
+
+        def send() -> Answered:
+            answer = self.cluster.send(
+                method, target, headers, content, is_read=is_read, client=self.control.client
+            )
+            return Answered(answer.status, answer.read())
+
+        answered = self.insist(send)
+        return answered.status, answered.told, answered.content.decode("utf-8", "surrogateescape")
+
+    def insist(self, send: Callable[[], Answered]) -> Answered:
+        """Send until the answer is not about the moment.
+
+        Raises:
+            Stopped: the job goes no further.
+        """
         with self.control.patience() as patience:
             while True:
                 self.control.check()
                 try:
-                    answer = self.cluster.send(
-                        method, target, headers, content, is_read=is_read, client=self.control.client
-                    )
-                    text = answer.read()
+                    answered = send()
                 except ClusterUnreachable as error:
                     patience.wait(f"cluster: {error}")
                     continue
                 except ClientGone as error:
                     raise Stopped from error
-                if answer.status not in BUSY:
-                    told = _read(text)
-                    return answer.status, told, text.decode("utf-8", "surrogateescape")
-                patience.wait(f"cluster: {tell_error(answer.status, _read(text))}")
+                if answered.status not in BUSY:
+                    return answered
+                patience.wait(f"cluster: {tell_error(answered.status, answered.told)}")
 
 
 def tell_error(status: int, told: object) -> str:
@@ -93,10 +126,3 @@ def tell_error(status: int, told: object) -> str:
         why = f" ({inner.get('reason')})" if isinstance(inner, Mapping) and inner.get("reason") else ""
         return f"{status} {cause.get('type')}: {cause.get('reason')}{why}"
     return f"{status} {error or told or ''}".strip()[:500]
-
-
-def _read(text: bytes) -> Any:
-    try:
-        return json.loads(text)
-    except ValueError:
-        return text.decode("utf-8", "replace")

@@ -9,6 +9,8 @@ from typing import IO, Any
 
 from gateway.jobs.items import Failure, Row
 from gateway.jobs.spool import Spool
+from gateway.jobs.store import Job
+from gateway.strict_json import read_json
 
 MAX_LINE_BYTES = 32 * 1024 * 1024
 
@@ -46,7 +48,7 @@ class Line:
         if self.text is None:
             raise ValueError(f"longer than {MAX_LINE_BYTES} bytes")
         try:
-            return json.loads(self.text.decode("utf-8"), parse_constant=_refuse_constant)
+            return read_json(self.text.decode("utf-8"))
         except UnicodeDecodeError as error:
             raise ValueError(f"not UTF-8: byte {error.start}") from None
         except RecursionError:
@@ -69,9 +71,11 @@ def read_lines(spool: Spool, round_: int, cursor: Mapping[str, Any] | None) -> I
             yield Line(failed["line"], failed["offset"], text, {"offset": failures.tell()})
 
 
-def count_rows(spool: Spool, round_: int) -> int:
-    """The items of a later round."""
-    with spool.retried(round_).open("rb") as file:
+def count_items(spool: Spool, job: Job) -> int | None:
+    """Those of the job's round, as far as they are known: in a later one, what failed."""
+    if job.round == 0:
+        return job.total
+    with spool.retried(job.round).open("rb") as file:
         return sum(1 for _ in file)
 
 
@@ -98,7 +102,3 @@ def _read_line(file: IO[bytes]) -> tuple[bytes | None, int]:
         if piece.endswith(b"\n"):
             break
     return None, size
-
-
-def _refuse_constant(name: str) -> None:
-    raise ValueError(f"{name} is no number in JSON")

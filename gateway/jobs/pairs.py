@@ -9,7 +9,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, Validati
 
 from gateway.jobs.destination import make_id
 from gateway.jobs.items import Batch, Done, Failure, Outcome, Write
-from gateway.jobs.lines import Line, count_rows, read_lines
+from gateway.jobs.lines import Line, count_items, read_lines
 from gateway.jobs.scoring import Asked, Failed
 from gateway.jobs.spec import PairsSpec
 from gateway.jobs.tools import JobTools, tell_now
@@ -63,8 +63,7 @@ class PairsWork:
     def __init__(self, spec: PairsSpec, tools: JobTools) -> None:
         self._spec = spec
         self._tools = tools
-        job = tools.job
-        self.total = count_rows(tools.spool, job.round) if job.round else job.total
+        self.total = count_items(tools.spool, tools.job)
 
     def batches(self, cursor: Mapping[str, Any] | None) -> Iterator[Batch[Line]]:
         """See `Work`."""
@@ -81,21 +80,23 @@ class PairsWork:
 
     def do(self, batch: Batch[Line]) -> list[Outcome]:
         """See `Work`."""
-        read = [_read_line(line) for line in batch.items]
-        good = [(place, found) for place, found in enumerate(read) if not isinstance(found, Failure)]
-        asked = [Asked(found.query, found.texts) for _, (found, _) in good]
+        outcomes: dict[int, Outcome] = {}  # by the line's number
+        good: list[tuple[Line, PairLine, Mapping[str, Any]]] = []
+        for line in batch.items:
+            found = _read_line(line)
+            if isinstance(found, Failure):
+                outcomes[line.number] = found
+            else:
+                good.append((line, *found))
+        asked = [Asked(pair.query, pair.texts) for _, pair, _ in good]
         scores = self._tools.scorer.score_many(self._tools.resolved.model, asked) if asked else []
-        outcomes: list[Outcome] = [found for found in read if isinstance(found, Failure)]
-        by_place: dict[int, Outcome] = {}
-        for (place, (found, members)), logits in zip(good, scores, strict=True):
-            line = batch.items[place]
-            by_place[place] = (
+        for (line, pair, members), logits in zip(good, scores, strict=True):
+            outcomes[line.number] = (
                 line.fail(f"scoring failed: {logits.reason}")
                 if isinstance(logits, Failed)
-                else self._write_row(line, found, members, logits)
+                else self._write_row(line, pair, members, logits)
             )
-        failures = iter(outcomes)
-        return [by_place[place] if place in by_place else next(failures) for place in range(len(read))]
+        return [outcomes[line.number] for line in batch.items]
 
     def close(self) -> None:
         """See `Work`."""

@@ -4,23 +4,22 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
+from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote
 
-from gateway.errors import ClientGone, ClusterUnreachable
-from gateway.jobs.asking import BUSY, tell_error
-from gateway.jobs.control import Stopped
+from gateway.jobs.asking import Answered, tell_error
 from gateway.jobs.destination import make_id
 from gateway.jobs.items import Batch, Done, Outcome, Write
-from gateway.jobs.lines import Line, count_rows, read_lines
+from gateway.jobs.lines import Line, count_items, read_lines
 from gateway.jobs.spec import QueriesSpec
 from gateway.jobs.tools import JobTools, tell_now
 from gateway.rescoring import Rescorer
 from gateway.scoring import tell_score
 from gateway.searches import Searches
 from gateway.tools import SearchTools
-from gateway.wire import Answer, ClientRequest
+from gateway.wire import ClientRequest
 from search_plugin import Policy, Reason, find_policy, match_route
 
 _BODY_BYTES = 64 * 1024 * 1024
@@ -55,8 +54,7 @@ class QueriesWork:
         self._index = spec.find_index(self._policy)
         search_tools = SearchTools(tools.cluster.cluster, Rescorer(tools.scorer), tools.policies, _BODY_BYTES)
         self._searches = Searches(search_tools)
-        job = tools.job
-        self.total = count_rows(tools.spool, job.round) if job.round else job.total
+        self.total = count_items(tools.spool, tools.job)
 
     def batches(self, cursor: Mapping[str, Any] | None) -> Iterator[Batch[Line]]:
         """See `Work`."""
@@ -77,21 +75,19 @@ class QueriesWork:
         except ValueError as error:
             return line.fail(str(error))
         index = query.index or self._index
-        answer, text = self._ask(index, query.body)
-        reason = answer.headers.get("X-Rerank-Reason", "")
-        told = _read(text)
-        if answer.status_code >= 400:
-            return line.fail(tell_error(answer.status_code, told))
-        if reason not in _NOTHING_TO_ORDER:
-            return line.fail(f"not reranked: {reason}")
-        return self._write_row(line, query, told)
+        answered = self._ask(index, query.body)
+        if answered.status >= 400:
+            return line.fail(tell_error(answered.status, answered.told))
+        if answered.reason not in _NOTHING_TO_ORDER:
+            return line.fail(f"not reranked: {answered.reason}")
+        return self._write_row(line, query, answered.told)
 
     def _check_index(self, index: str | None) -> None:
         policies = self._tools.policies.current().policies
         if index is not None and find_policy(index.split(","), policies) != self._policy:
             raise ValueError(f"index: policy {self._policy.name!r} is not the one that covers {index!r}")
 
-    def _ask(self, index: str, body: Mapping[str, Any]) -> tuple[Answer, bytes]:
+    def _ask(self, index: str, body: Mapping[str, Any]) -> Answered:
         target = f"/{quote(index, safe=',*')}/_search"
         content = json.dumps(body).encode()
         headers = [
@@ -99,25 +95,16 @@ class QueriesWork:
             (b"Content-Type", b"application/json"),
             (b"Content-Length", b"%d" % len(content)),
         ]
-        control = self._tools.control
-        request = ClientRequest("POST", target, headers, content, control.client)
+        request = ClientRequest("POST", target, headers, content, self._tools.control.client)
         route = match_route("POST", target)
         assert route is not None
-        with control.patience() as patience:
-            while True:
-                control.check()
-                try:
-                    answer = self._searches.answer(request, route)
-                    text = b"".join(answer.response)  # type: ignore[arg-type]  # ours are bytes
-                    answer.close()
-                except ClusterUnreachable as error:
-                    patience.wait(f"cluster: {error}")
-                    continue
-                except ClientGone as error:
-                    raise Stopped from error
-                if answer.status_code not in BUSY:
-                    return answer, text
-                patience.wait(f"cluster: {tell_error(answer.status_code, _read(text))}")
+
+        def search() -> Answered:
+            with closing(self._searches.answer(request, route)) as answer:
+                text = b"".join(answer.response)  # type: ignore[arg-type]  # ours are bytes
+                return Answered(answer.status_code, text, answer.headers.get("X-Rerank-Reason", ""))
+
+        return self._tools.cluster.insist(search)
 
     def _write_row(self, line: Line, query: Query, told: Mapping[str, Any]) -> Done:
         note = told.get("ext", {}).get("rerank", {})
@@ -244,10 +231,3 @@ def _complete(body: Mapping[str, Any], spec: QueriesSpec) -> dict[str, Any]:
         "_source": False,
         "ext": {**(ext or {}), "rerank": ours},
     }
-
-
-def _read(text: bytes) -> Any:
-    try:
-        return json.loads(text)
-    except ValueError:
-        return text.decode("utf-8", "replace")

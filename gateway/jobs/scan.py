@@ -11,7 +11,7 @@ from gateway.cluster import EngineName
 from gateway.jobs.asking import tell_error
 from gateway.jobs.destination import make_id
 from gateway.jobs.items import Batch, BeginAnew, Done, Failure, JobFailed, Outcome, Row, Write
-from gateway.jobs.lines import count_rows
+from gateway.jobs.lines import count_items
 from gateway.jobs.scoring import Asked, Failed
 from gateway.jobs.spec import ScanSpec
 from gateway.jobs.tools import JobTools, tell_now
@@ -39,8 +39,7 @@ class ScanWork:
         self._plan = make_scan_plan(self._policy, spec.query_text)
         self._page_size = spec.limit_batch(spec.page_size)
         self._pit = (tools.job.cursor or {}).get("pit", "")
-        job = tools.job
-        self.total = count_rows(tools.spool, job.round) if job.round else job.total
+        self.total = count_items(tools.spool, tools.job)
 
     def batches(self, cursor: Mapping[str, Any] | None) -> Iterator[Batch[Hit]]:
         """See `Work`."""

@@ -141,9 +141,10 @@ class BulkScorer:
             [passage for passage in dict.fromkeys(one.passages) if passage not in scores]
             for one, scores in zip(cut, known, strict=True)
         ]
+        message_id = uuid.uuid4().hex
         jobs = {
             place: ScoreJob(
-                id=f"{place}",
+                id=f"{message_id}-{place}",
                 model=model,
                 policy=_POLICY,
                 bulk=True,
@@ -157,7 +158,8 @@ class BulkScorer:
         }
         failures: dict[int, Failed] = {}
         if jobs:
-            replies = self._send(model, jobs, serving)
+            message = ScoreJobs(id=message_id, jobs=tuple(jobs.values()))
+            replies = self._send(model, message, serving)
             for place, reply in zip(jobs, replies.replies, strict=True):
                 if reply.scores is None or len(reply.scores) != len(missing[place]):
                     failures[place] = Failed(reply.error or "no scores")
@@ -187,18 +189,13 @@ class BulkScorer:
             for one, values in zip(asked, answers, strict=True)
         ]
 
-    def _send(self, model: str, jobs: dict[int, ScoreJob], serving: ServingModel) -> ScoreReplies:
-        message_id = uuid.uuid4().hex
-        message = ScoreJobs(
-            id=message_id,
-            jobs=tuple(job.model_copy(update={"id": f"{message_id}-{place}"}) for place, job in jobs.items()),
-        )
+    def _send(self, model: str, message: ScoreJobs, serving: ServingModel) -> ScoreReplies:
         self._celery.send_task(
             SCORE_MANY_TASK,
             args=[message.to_message()],
-            argsrepr=f"(<{len(jobs)} jobs {message_id}>,)",  # monitors show this: no users' texts
+            argsrepr=f"(<{len(message.jobs)} jobs {message.id}>,)",  # monitors show this: no users' texts
             queue=bulk_queue(model),
-            task_id=message_id,
+            task_id=message.id,
             ignore_result=True,
             retry=False,
         )
@@ -206,7 +203,7 @@ class BulkScorer:
             return self._wait(model, message, serving)
         except (Stopped, _NotNow):
             with suppress(RedisError):
-                self._redis.set(cancelled_key(message_id), b"", ex=_CANCELLED_LIFE_S)
+                self._redis.set(cancelled_key(message.id), b"", ex=_CANCELLED_LIFE_S)
             raise
 
     def _wait(self, model: str, message: ScoreJobs, serving: ServingModel) -> ScoreReplies:

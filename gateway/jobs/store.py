@@ -76,7 +76,9 @@ class Job:
     def tell(self, wanted: Wanted = "run") -> dict[str, Any]:
         """As people read it."""
         left = None if self.total is None else max(self.total - self.seen, 0)
-        is_slow = left is None or not self.items_per_s or self.state != "running"
+        seconds_left = None
+        if left is not None and self.items_per_s and self.state == "running":
+            seconds_left = round(left / self.items_per_s)
         return {
             "id": self.id,
             "name": self.spec.get("name", ""),
@@ -90,7 +92,7 @@ class Job:
             "round": self.round,
             "pairs": self.pairs,
             "pairs_per_s": round(self.pairs_per_s, 1),
-            "seconds_left": None if is_slow or left is None else round(left / self.items_per_s),
+            "seconds_left": seconds_left,
             "trouble": self.trouble or None,
             "error": self.error or None,
             "spec": dict(self.spec),

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
 from redis import RedisError
 
-from gateway.jobs.api import ACTIONS, JobsApi, read_page
-from gateway.jobs.store import ENDED, Job, Wanted
+from gateway.jobs.api import JobsApi, read_page
+from gateway.jobs.store import Job, State, Wanted
 
 _LISTED = 200
 _ROWS = 20
@@ -25,6 +25,16 @@ STATES = {
     "awaiting_input": "plain",
 }
 """The badge of each state."""
+
+_ACTIONS: Mapping[State, Sequence[str]] = {
+    "awaiting_input": ("cancel",),
+    "queued": ("pause", "cancel"),
+    "running": ("pause", "cancel"),
+    "paused": ("resume", "cancel"),
+    "done": ("retry", "delete"),
+    "failed": ("retry", "delete"),
+    "cancelled": ("delete",),
+}
 
 
 @dataclass(frozen=True)
@@ -43,11 +53,6 @@ class ShownJob:
     def name(self) -> str:
         """What people call it, or the beginning of its id."""
         return str(self.job.spec.get("name") or self.job.id[:8])
-
-    @property
-    def seen(self) -> int:
-        """Items of this round that are done or have failed."""
-        return self.job.seen
 
     @property
     def created(self) -> str:
@@ -70,13 +75,9 @@ class ShownJob:
     @property
     def actions(self) -> Sequence[str]:
         """What can be asked of it now."""
-        fit = [name for name, (wanted, states) in ACTIONS.items() if self.job.state in states]
-        idle = {"resume": self.job.state != "paused", "pause": self.job.state == "paused"}
-        no_failure = self.job.state == "done" and not self.job.failed
-        useless = {name for name, is_idle in idle.items() if is_idle} | ({"retry"} if no_failure else set())
-        useless |= {"cancel"} if self.job.state in ENDED else set()
-        ends = ("delete",) if self.job.state in ENDED else ()
-        return (*(name for name in fit if name not in useless), *ends)
+        if self.job.state == "done" and not self.job.failed:
+            return ("delete",)
+        return _ACTIONS[self.job.state]
 
     @property
     def downloads(self) -> Sequence[tuple[str, str]]:

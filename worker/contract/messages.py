@@ -37,7 +37,7 @@ class ContractError(Exception):
 
 
 class _Message(BaseModel):
-    """What both messages share: frozen, nothing unknown, every breach a ContractError that quotes no text."""
+    """What all messages share: frozen, nothing unknown, every breach a ContractError that quotes no text."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
     whole: ClassVar[str]  # what an error calls the message when no single field is at fault
@@ -53,7 +53,45 @@ class _Message(BaseModel):
             raise ContractError(field, first["msg"]) from None  # the cause would quote the texts
 
 
-class ScoreJob(_Message):
+class _Task(_Message):
+    """What goes to workers."""
+
+    def to_message(self) -> dict[str, Any]:
+        """As the JSON object that is the task's only argument."""
+        return self.model_dump(mode="json")
+
+    @classmethod
+    def from_message(cls, message: object) -> Self:
+        """Read what `to_message` wrote.
+
+        Raises:
+            ContractError: a field is missing, unknown, of the wrong type or over its limit.
+        """
+        return cls.model_validate(message)
+
+
+class _Answer(_Message):
+    """What comes back."""
+
+    def to_message(self) -> bytes:
+        """As the bytes pushed to the reply list."""
+        return self.model_dump_json(exclude_none=True).encode()
+
+    @classmethod
+    def from_message(cls, message: bytes) -> Self:
+        """Read what `to_message` wrote.
+
+        Raises:
+            ContractError: not JSON, or not such an answer.
+        """
+        try:
+            fields = from_json(message)
+        except ValueError as error:
+            raise ContractError(cls.whole, f"not JSON: {error}") from None
+        return cls.model_validate(fields)
+
+
+class ScoreJob(_Task):
     """One query and the passages to score against it, or a part of them.
 
     Building one by hand raises `ContractError` as `from_message` does.
@@ -85,21 +123,8 @@ class ScoreJob(_Message):
         """What it takes to score, in characters that are read."""
         return len(self.query_text) * len(self.passages) + sum(map(len, self.passages))
 
-    def to_message(self) -> dict[str, Any]:
-        """The job as the JSON object that is the task's only argument."""
-        return self.model_dump(mode="json")
 
-    @classmethod
-    def from_message(cls, message: object) -> Self:
-        """Read what `to_message` wrote.
-
-        Raises:
-            ContractError: a field is missing, unknown, of the wrong type or over its limit.
-        """
-        return cls.model_validate(message)
-
-
-class ScoreReply(_Message):
+class ScoreReply(_Answer):
     """The answer to one job: one logit per passage in the job's order, or why there are none."""
 
     whole: ClassVar[str] = "reply"
@@ -119,21 +144,8 @@ class ScoreReply(_Message):
             raise ContractError("scores", "exactly one of scores and error must be given")
         return self
 
-    def to_message(self) -> bytes:
-        """The reply as the bytes pushed to its reply list."""
-        return self.model_dump_json(exclude_none=True).encode()
 
-    @classmethod
-    def from_message(cls, message: bytes) -> Self:
-        """Read what `to_message` wrote.
-
-        Raises:
-            ContractError: not JSON, or not a reply.
-        """
-        return cls.model_validate(_read_json(message, cls.whole))
-
-
-class ScoreJobs(_Message):
+class ScoreJobs(_Task):
     """Bulk jobs that travel in one message and are answered in one."""
 
     whole: ClassVar[str] = "jobs"
@@ -141,21 +153,8 @@ class ScoreJobs(_Message):
     id: JobId
     jobs: tuple[ScoreJob, ...] = Field(min_length=1, max_length=MAX_PASSAGES)
 
-    def to_message(self) -> dict[str, Any]:
-        """As the JSON object that is the task's only argument."""
-        return self.model_dump(mode="json")
 
-    @classmethod
-    def from_message(cls, message: object) -> Self:
-        """Read what `to_message` wrote.
-
-        Raises:
-            ContractError: a field is missing, unknown, of the wrong type or over its limit.
-        """
-        return cls.model_validate(message)
-
-
-class ScoreReplies(_Message):
+class ScoreReplies(_Answer):
     """The answer to `ScoreJobs`: a reply a job, in their order, or why there is none."""
 
     whole: ClassVar[str] = "replies"
@@ -163,26 +162,6 @@ class ScoreReplies(_Message):
     id: JobId
     replies: tuple[ScoreReply, ...] = ()
     error: str | None = Field(default=None, min_length=1, max_length=1_000)
-
-    def to_message(self) -> bytes:
-        """As the bytes pushed to the reply list."""
-        return self.model_dump_json(exclude_none=True).encode()
-
-    @classmethod
-    def from_message(cls, message: bytes) -> Self:
-        """Read what `to_message` wrote.
-
-        Raises:
-            ContractError: not JSON, or no replies.
-        """
-        return cls.model_validate(_read_json(message, cls.whole))
-
-
-def _read_json(message: bytes, whole: str) -> Any:
-    try:
-        return from_json(message)
-    except ValueError as error:
-        raise ContractError(whole, f"not JSON: {error}") from None
 
 
 def read_job_id(message: object) -> str | None:
