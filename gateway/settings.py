@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import tomllib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Self, TypeVar
@@ -26,6 +26,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 from gateway.cluster_settings import ClusterSettings, name_flag
 from gateway.errors import ConfigurationError
 from search_plugin import Policy
+from worker.contract import split_alias
 from worker.contract.address import check_redis_url
 from worker.contract.logs import LogFormat, LogLevel
 
@@ -238,7 +239,7 @@ class Config:
 
     Attributes:
         policies: in the file's order.
-        models: the aliases that are declared, in the file's order.
+        models: the aliases that are declared, in the file's order, and behind them the pinned versions.
     """
 
     policies: tuple[Policy, ...]
@@ -253,7 +254,7 @@ class Config:
 def read_config(path: Path) -> Config:
     """Read ``rerank.toml``.
 
-    Of the models only the names matter here; what their tables say is for the workers to read.
+    Of the models only the names and pinned versions matter here; all else is for the workers to read.
 
     Raises:
         ConfigurationError: one line that names the file and the place in it.
@@ -270,7 +271,16 @@ def read_config(path: Path) -> Config:
         raise ConfigurationError(f"{path}: policies: expected tables, [[policies]]")
     policies = tuple(_read_policy(path, number, table) for number, table in enumerate(found, start=1))
     _check_together(path, policies, models)
-    return Config(policies, tuple(models))
+    pinned = (policy.model for policy in policies if policy.model not in models)
+    return Config(policies, tuple(dict.fromkeys([*models, *_read_pinned(path, models), *pinned])))
+
+
+def _read_pinned(path: Path, models: dict[str, Any]) -> Iterator[str]:
+    for alias, table in models.items():
+        versions = table.get("pinned", [])
+        if not isinstance(versions, list) or not all(isinstance(version, str) for version in versions):
+            raise ConfigurationError(f"{path}: models.{alias}.pinned: expected a list of versions")
+        yield from (f"{alias}@{version}" for version in versions)
 
 
 def _read_toml(path: Path) -> dict[str, Any]:
@@ -294,10 +304,18 @@ def _read_policy(path: Path, number: int, table: object) -> Policy:
 def _check_together(path: Path, policies: Sequence[Policy], models: dict[str, Any]) -> None:
     names = [policy.name for policy in policies]
     for policy in policies:
-        if policy.model not in models:
-            raise ConfigurationError(f"{path}: policy {policy.name!r}: model: no [models.{policy.model}]")
+        _check_model(f"{path}: policy {policy.name!r}: model", policy.model, models)
         if names.count(policy.name) > 1:
             raise ConfigurationError(f"{path}: policy {policy.name!r}: name: not unique")
+
+
+def _check_model(place: str, model: str, models: dict[str, Any]) -> None:
+    """A declared alias, or a version of one that has versions."""
+    alias, version = split_alias(model)
+    if alias not in models:
+        raise ConfigurationError(f"{place}: no [models.{alias}]")
+    if version and "versions" not in models[alias]:
+        raise ConfigurationError(f"{place}: {model}: [models.{alias}] has no versions to name one of")
 
 
 def _first_problem(error: ValidationError) -> tuple[str, str]:

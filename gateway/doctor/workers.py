@@ -17,6 +17,7 @@ def check_workers(around: Surroundings) -> Iterator[Finding]:
         yield judge_serving(service, policies)
         if service.workers:
             yield judge_versions(service)
+            yield from (judge_kept(service, error) for error in sorted(service.problems))
             yield from (judge_speed(service, policy) for policy in policies)
         yield judge_load(service)
 
@@ -37,10 +38,19 @@ def judge_versions(service: Service) -> Finding:
     """Scores of two versions make no order."""
     versions = sorted(service.versions)
     if len(versions) == 1:
-        return ok("workers.versions", f"model {service.alias}: version {versions[0]}")
+        named = f" ({', '.join(sorted(service.releases))})" if service.releases else ""
+        return ok("workers.versions", f"model {service.alias}: version {versions[0]}{named}")
     what = f"model {service.alias}: workers serve the versions {', '.join(versions)}"
     mend = "fine while they exchange a model; else give all the same files and rerank.toml"
     return hint("workers.versions", what, mend)
+
+
+def judge_kept(service: Service, error: str) -> Finding:
+    """What is wanted could not be loaded, so that an older version is served."""
+    mend = (
+        "mend the files, or python -m rerankers versions rollback; it is tried again when something changes"
+    )
+    return problem("workers.kept", f"model {service.alias}: an older version stays: {error}", mend)
 
 
 def judge_speed(service: Service, policy: Policy) -> Finding:

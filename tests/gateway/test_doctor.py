@@ -157,9 +157,9 @@ def test_how_figures_are_judged(judged, level, said):
     assert said in f"{judged.what} {judged.mend}"
 
 
-def mark(version="v1", age_s=0.0, speed=1e6, max_characters=0):
+def mark(version="v1", age_s=0.0, speed=1e6, max_characters=0, **named):
     """What a worker will have told so long ago when the test runs."""
-    return lambda: Serving(version, time.time() - age_s, speed, max_characters).to_field()
+    return lambda: Serving(version, time.time() - age_s, speed, max_characters, **named).to_field()
 
 
 @pytest.mark.system
@@ -170,6 +170,15 @@ def mark(version="v1", age_s=0.0, speed=1e6, max_characters=0):
         pytest.param([mark(age_s=60)], 0, "workers.serving", "problem", "no worker", id="who did is dead"),
         pytest.param([mark(), mark()], 0, "workers.serving", "ok", "2 serve it", id="two serve"),
         pytest.param([mark(), mark()], 0, "workers.versions", "ok", "v1", id="the same version"),
+        pytest.param([mark(release="new")], 0, "workers.versions", "ok", "v1 (new)", id="a named version"),
+        pytest.param(
+            [mark(problem="x: has changed")],
+            0,
+            "workers.kept",
+            "problem",
+            "has changed",
+            id="an old one stays",
+        ),
         pytest.param([mark(), mark("v2")], 0, "workers.versions", "hint", "v1, v2", id="two versions"),
         pytest.param([mark()], 0, "workers.speed", "ok", "takes 50 of 1,000 ms", id="fast enough"),
         pytest.param([mark(speed=100)], 0, "workers.speed", "hint", "deadline_ms", id="too slow"),

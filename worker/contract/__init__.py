@@ -7,6 +7,7 @@ from worker.contract.messages import (
     MAX_PASSAGES,
     MAX_QUERY_CHARS,
     ContractError,
+    DeclaredAlias,
     ModelAlias,
     ScoreJob,
     ScoreJobs,
@@ -32,6 +33,7 @@ from worker.contract.names import (
     reply_key,
     runner_key,
     serving_key,
+    split_alias,
 )
 
 __all__ = [
@@ -50,6 +52,7 @@ __all__ = [
     "SUSPECTS_KEY",
     "CachedScores",
     "ContractError",
+    "DeclaredAlias",
     "Entry",
     "Load",
     "ModelAlias",
@@ -69,5 +72,6 @@ __all__ = [
     "reply_key",
     "runner_key",
     "serving_key",
+    "split_alias",
     "write_score",
 ]

@@ -32,6 +32,12 @@ SUSPECTS_KEY = "rerank:suspects"
 """The hash of the pairs whose workers died over them: digest → how often."""
 
 
+def split_alias(model: str) -> tuple[str, str]:
+    """The declared alias, and the version that it is pinned to; empty where it is not."""
+    alias, _, version = model.partition("@")
+    return alias, version
+
+
 def online_queue(model: str) -> str:
     """The Celery queue of the jobs that a search waits for."""
     return f"{ONLINE_PREFIX}{model}"
