@@ -11,7 +11,7 @@ import pytest
 from gateway.__main__ import COMMANDS
 from gateway.cluster_settings import ClusterSettings, name_flag
 from gateway.settings import read_config
-from search_plugin import Policy, Reason
+from search_plugin import Experiment, Policy, Reason
 from worker.settings import ModelSettings, RerankFile
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -86,6 +86,13 @@ def test_every_option_of_the_file_is_explained(heading, model):
     cells = re.findall(r"^\| (`[^|]+) \|", section, re.MULTILINE)
     explained = [name for cell in cells for name in re.findall(r"`(\w+)`", cell)]
     assert sorted(explained) == sorted(model.model_fields)
+
+
+def test_every_option_of_experiments_is_explained():
+    """And no option that does not exist."""
+    section = (ROOT / "docs" / "experiments.md").read_text().split("## Options\n")[1].split("\n## ")[0]
+    explained = re.findall(r"^\| `(\w+)` \|", section, re.MULTILINE)
+    assert sorted(explained) == sorted(Experiment.model_fields)
 
 
 def test_every_option_of_the_cluster_is_explained():

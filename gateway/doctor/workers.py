@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 from gateway.doctor.finding import Finding, hint, ok, problem
 from gateway.doctor.surroundings import Surroundings
@@ -14,7 +14,8 @@ def check_workers(around: Surroundings) -> Iterator[Finding]:
     """Each declared model: who serves it, which versions, how fast, what waits."""
     for service in read_services(around.redis, around.config.models):
         policies = [policy for policy in around.config.policies if policy.model == service.alias]
-        yield judge_serving(service, policies)
+        is_in_arm = any(service.alias in experiment.models for experiment in around.config.experiments)
+        yield judge_serving(service, is_needed=bool(policies) or is_in_arm)
         if service.workers:
             yield judge_versions(service)
             yield from (judge_kept(service, error) for error in sorted(service.problems))
@@ -22,14 +23,14 @@ def check_workers(around: Surroundings) -> Iterator[Finding]:
         yield judge_load(service)
 
 
-def judge_serving(service: Service, policies: Sequence[Policy]) -> Finding:
+def judge_serving(service: Service, *, is_needed: bool) -> Finding:
     """Does anybody serve it?"""
     if service.workers:
         who = ", ".join(sorted(service.workers))
         return ok("workers.serving", f"model {service.alias}: {len(service.workers)} serve it: {who}")
     what = f"model {service.alias}: no worker serves it"
-    if not policies:
-        return hint("workers.serving", f"{what}; no policy needs it", "take it out, or start a worker")
+    if not is_needed:
+        return hint("workers.serving", f"{what}; nothing needs it", "take it out, or start a worker")
     mend = f"start python -m worker --models {service.alias} with the same --redis-url; its log says why not"
     return problem("workers.serving", f"{what}: searches get the cluster's order (no_worker)", mend)
 
