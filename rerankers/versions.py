@@ -101,8 +101,8 @@ class Versions:
     @property
     def before(self) -> str | None:
         """Where a rollback leads: what was live before, and is still there; None if nothing is."""
-        live, names = self.live, self.names()
-        return next((name for name in reversed(self._promoted()) if name != live and name in names), None)
+        live, promoted = self.live, reversed(self._promoted())
+        return next((name for name in promoted if name != live and self._has(name)), None)
 
     def names(self) -> list[str]:
         """All versions, the oldest first."""
@@ -131,11 +131,11 @@ class Versions:
         Raises:
             BadVersion: there is none of this name.
         """
-        folder = self.folder / name
-        if not _NAME.fullmatch(name) or not (folder / VERSION_FILE).is_file():
-            there = ", ".join(self.names()) or "none"
+        if not self._has(name):
+            found = sorted(file.parent.name for file in self.folder.glob(f"[!.]*/{VERSION_FILE}"))
+            there = ", ".join(found) or "none"
             raise BadVersion(f"{self.folder}: has no version {name!r}; there are: {there}")
-        return folder
+        return self.folder / name
 
     def find(self, name: str) -> Version:
         """What is known of a version.
@@ -247,6 +247,9 @@ class Versions:
         written = self.folder / f".{_LIVE_FILE}"
         _write_json(written, {"live": name, "history": [asdict(change) for change in history]})
         written.replace(self.folder / _LIVE_FILE)
+
+    def _has(self, name: str) -> bool:
+        return bool(_NAME.fullmatch(name)) and (self.folder / name / VERSION_FILE).is_file()
 
     def _promoted(self) -> list[str]:
         """What was promoted and not rolled back, the live one last."""

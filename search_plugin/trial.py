@@ -55,10 +55,10 @@ def find_experiments(
 ) -> list[Experiment]:
     """Those that the search may take part in.
 
-    None for one that has chosen a model or a mode for itself.
+    None for one that has chosen a model for itself, or is not to be reranked.
     """
     as_configured = next((policy for policy in policies if policy.name == plan.policy.name), None)
-    if as_configured is None or as_configured.mode != "on" or as_configured.model != plan.policy.model:
+    if as_configured is None or as_configured.model != plan.policy.model or plan.policy.mode != "on":
         return []
     return [one for one in experiments if one.policy == plan.policy.name]
 

@@ -35,7 +35,7 @@ def judge_policy(experiment: Experiment, policy: Policy) -> Finding:
             "experiments.policy", f"{named}: share is 0", "nobody takes part; take it out if it has ended"
         )
     what = f"{named}: policy {policy.name} has mode {policy.mode}"
-    return hint("experiments.policy", what, 'searches take part where mode is "on"')
+    return hint("experiments.policy", what, "only searches that ask to be reranked take part")
 
 
 def judge_unit(experiment: Experiment, report: Mapping[str, Any]) -> Finding:

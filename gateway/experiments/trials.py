@@ -11,6 +11,7 @@ from threading import BoundedSemaphore
 
 from redis import RedisError
 
+from gateway.breaker import Attempt, Breaker
 from gateway.experiments.ledger import Ledger
 from gateway.experiments.log import UbiLog
 from gateway.metrics import count_trial
@@ -51,6 +52,7 @@ class Trials:
     log: UbiLog | None = None
     _writer: HelperPool = field(default_factory=lambda: HelperPool(1, thread_name_prefix="trials"))
     _room: BoundedSemaphore = field(default_factory=lambda: BoundedSemaphore(_MOST_WAITING))
+    _breaker: Breaker = field(default_factory=Breaker)
 
     def enter(
         self,
@@ -114,15 +116,23 @@ class Trials:
         """In the background; while Redis is away, or too slow, it is counted as lost."""
 
         def run() -> None:
+            self._room.release()
+            attempt = Attempt()
+            if not attempt.enter(self._breaker):  # or what waits would hold up the process's end
+                count_trial(experiment.name, arm, "lost")
+                return
             try:
                 note()
             except RedisError as error:
+                attempt.fail()
                 logger.warning(Event("experiment.lost", experiment=experiment.name, error=error))
                 count_trial(experiment.name, arm, "lost")
+            except Exception:  # a mistake of ours: nobody waits for it to be raised
+                attempt.forget()
+                logger.exception(Event("experiment.lost", experiment=experiment.name))
             else:
+                attempt.succeed()
                 count_trial(experiment.name, arm, outcome)
-            finally:
-                self._room.release()
 
         if self._room.acquire(blocking=False):
             self._writer.submit(run)

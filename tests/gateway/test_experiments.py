@@ -179,6 +179,11 @@ def test_searches_that_are_no_part_of_it(open_shop, unit, ask):
     assert told(answered) == (None, None, None)
 
 
+def test_a_search_that_asks_to_be_reranked_takes_part_too(open_shop):
+    answered = open_shop({"arms": ["short"]}).search(target="/books/_search?q=x&rerank=true")
+    assert told(answered)[:2] == ("e", "short")
+
+
 def test_searches_without_a_session_are_counted_and_get_what_the_policy_says(open_shop):
     shop = open_shop({"arms": ["first_stage", "short"]})
     assert titles(shop.search("")) == [*LONG, "eeeee"]

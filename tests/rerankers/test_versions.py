@@ -123,6 +123,18 @@ def test_rollback_leaps_over_what_was_removed_and_refuses_what_was_changed(two, 
     assert two.live == "v3"
 
 
+def test_a_version_whose_description_is_damaged_stands_in_no_other_ones_way(two):
+    two.promote("v2")
+    two.add(two.locate("v1"), "v3")
+    (two.locate("v3") / "version.json").write_text("{")
+    assert two.rollback() == "v1"
+    two.promote("v2")
+    with pytest.raises(BadVersion, match=r"v3/version.json: damaged"):
+        two.promote("v3")
+    two.remove("v3")
+    assert two.names() == ["v1", "v2"]
+
+
 @pytest.mark.parametrize(
     ("do", "told"),
     [
