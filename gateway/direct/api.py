@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
@@ -179,7 +179,7 @@ class DirectScoring:
             parsed = BODIES[kind].model_validate(body)
         except ValidationError as error:
             first = error.errors(include_url=False, include_input=False)[0]
-            param = ".".join(map(str, first["loc"])) or None
+            param = ".".join(_locate(first["loc"], body)) or None
             problem = answers.EMPTY if first["type"] == "too_short" else answers.INVALID
             raise Refused(problem, f"{param}: {first['msg']}" if param else first["msg"], param) from None
         ask = parsed.to_ask()
@@ -248,6 +248,15 @@ def make_app(direct: DirectScoring) -> Flask:
 
 def _answer(direct: DirectScoring, path: str) -> Answer:
     return direct.answer(path, read_request(request.environ))
+
+
+def _locate(loc: Sequence[int | str], body: Any) -> Iterator[str]:
+    """The way to what is wrong or missing, without the names of the types that it was held against."""
+    for part in loc:
+        if not isinstance(body, list | dict):
+            return
+        yield str(part)
+        body = body[part] if isinstance(body, list) or part in body else None
 
 
 def _place(places: Mapping[str, list[int]], found: list[Scores]) -> Iterator[tuple[int, float]]:
