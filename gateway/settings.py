@@ -28,6 +28,7 @@ from gateway.errors import ConfigurationError
 from search_plugin import Policy
 from worker.contract.address import check_redis_url
 from worker.contract.logs import LogFormat, LogLevel
+from worker.contract.traces import TracesEndpoint, TracesRatio
 
 ENV_PREFIX = "RERANK_GATEWAY_"
 _SERVICE_LINK = re.compile(r"(SERVICE_(HOST|PORT)|PORT_\d+_)\w*=.*|PORT=\w+://.*")
@@ -159,6 +160,14 @@ class GatewaySettings(ClusterSettings, BaseSettings):
         0,
         description="Searches and rerank requests that take so many milliseconds or more are logged, with "
         "what took them so long and without their texts; 0: none is.",
+    )
+    traces_endpoint: TracesEndpoint = Field(
+        "",
+        description="Where a collector takes OpenTelemetry's traces, OTLP over HTTP, for example "
+        "http://collector:4318; empty: none are told. Needs the extra `otel`.",
+    )
+    traces_ratio: TracesRatio = Field(
+        1.0, description="Of the traces that begin here, those that are told; a sender's are told as it says."
     )
 
     @model_validator(mode="after")

@@ -15,6 +15,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict, Settin
 from worker.contract import ModelAlias
 from worker.contract.address import check_redis_url
 from worker.contract.logs import LogFormat, LogLevel
+from worker.contract.traces import TracesEndpoint, TracesRatio
 from worker.errors import ConfigError
 
 ENV_PREFIX = "RERANK_WORKER_"
@@ -106,6 +107,14 @@ class WorkerSettings(BaseSettings):
     )
     log_level: LogLevel = Field(
         "INFO", description="Least severe messages to log; only DEBUG may quote queries and passages."
+    )
+    traces_endpoint: TracesEndpoint = Field(
+        "",
+        description="Where a collector takes OpenTelemetry's traces, OTLP over HTTP, for example "
+        "http://collector:4318; empty: none are told. Needs the extra `otel`.",
+    )
+    traces_ratio: TracesRatio = Field(
+        1.0, description="Of the traces that begin here, those that are told; a sender's are told as it says."
     )
 
 
