@@ -25,8 +25,8 @@ from opentelemetry.util.types import AttributeValue
 
 from worker.contract.traces import NOTHING, Kind, Span
 
-_EXPORT_S = 3.0  # after which a batch is given up
-_FAREWELL_S = 2.0  # at the process's end no export is begun later than this
+_EXPORT_S = 2.0  # after which a batch is given up
+_FAREWELL_S = 1.0  # at the process's end no export is begun later than this
 
 _NAMES = {
     "error": "error.type",
