@@ -21,6 +21,7 @@ from tests.gateway.doubles import RERANK_TOML, Client, ClusterDouble, answer, se
 from tests.processes import answers, running
 from worker import settings as worker_settings
 from worker.contract import serving_key
+from worker.contract.otel import open_tracing
 from worker.errors import ConfigError
 
 pytestmark = pytest.mark.system
@@ -397,6 +398,15 @@ def test_no_collector_can_slow_or_fail_a_request(collector, parts, traced, tmp_p
         ended_s = time.monotonic()
     assert ended_s - began_s < 20  # each export takes a second or two until it is given up
     assert time.monotonic() - ended_s < 20
+
+
+def test_an_exception_is_told_by_its_class_only(traced, monkeypatch):
+    monkeypatch.setenv("OTEL_BSP_SCHEDULE_DELAY", SOON["OTEL_BSP_SCHEDULE_DELAY"])
+    tracing = open_tracing("test", traced.collector.url, 1.0)
+    with pytest.raises(ValueError, match=QUERY), tracing.span("broken", "internal", {}, {}):
+        raise ValueError(QUERY)
+    (told,) = wait_until(lambda: [told for told in traced.collector.spans() if told.name == "broken"])
+    assert (told.is_error, told.attributes["error.type"]) == (True, "ValueError")
 
 
 SIDES = {
