@@ -161,14 +161,8 @@ class GatewaySettings(ClusterSettings, BaseSettings):
         description="Searches and rerank requests that take so many milliseconds or more are logged, with "
         "what took them so long and without their texts; 0: none is.",
     )
-    traces_endpoint: TracesEndpoint = Field(
-        "",
-        description="Where a collector takes OpenTelemetry's traces, OTLP over HTTP, for example "
-        "http://collector:4318; empty: none are told. Needs the extra `otel`.",
-    )
-    traces_ratio: TracesRatio = Field(
-        1.0, description="Of the traces that begin here, those that are told; a sender's are told as it says."
-    )
+    traces_endpoint: TracesEndpoint = ""
+    traces_ratio: TracesRatio = 1.0
 
     @model_validator(mode="after")
     def _check_tls(self) -> Self:

@@ -108,14 +108,8 @@ class WorkerSettings(BaseSettings):
     log_level: LogLevel = Field(
         "INFO", description="Least severe messages to log; only DEBUG may quote queries and passages."
     )
-    traces_endpoint: TracesEndpoint = Field(
-        "",
-        description="Where a collector takes OpenTelemetry's traces, OTLP over HTTP, for example "
-        "http://collector:4318; empty: none are told. Needs the extra `otel`.",
-    )
-    traces_ratio: TracesRatio = Field(
-        1.0, description="Of the traces that begin here, those that are told; a sender's are told as it says."
-    )
+    traces_endpoint: TracesEndpoint = ""
+    traces_ratio: TracesRatio = 1.0
 
 
 class ModelSettings(BaseModel):

@@ -111,7 +111,7 @@ class DirectScoring:
         took_s = time.monotonic() - started
         count_direct(path, status, took_s, n_cached=n_cached, n_scored=n_scored)
         pairs = {"pairs": n_cached + n_scored, "cached": n_cached}
-        current_span().set(model=model, reason=reason, **pairs)
+        current_span().set(model=model or None, reason=reason, **pairs)
         if 0 < self.settings.slow_log_ms <= took_s * 1000:
             times = {"took_ms": took_s * 1000, "model_ms": model_ms}
             logger.warning(Event("rerank.slow", path=path, status=status, model=model, **times, **pairs))

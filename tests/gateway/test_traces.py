@@ -19,8 +19,9 @@ from tests.conftest import RedisServer, find_free_port, wait_until
 from tests.gateway.collector import Collector, draw
 from tests.gateway.doubles import RERANK_TOML, Client, ClusterDouble, answer, search_answer
 from tests.processes import answers, running
+from tests.worker.conftest import Sender
 from worker import settings as worker_settings
-from worker.contract import serving_key
+from worker.contract import SCORE_TASK, ScoreJob, online_queue, reply_key, serving_key
 from worker.contract.otel import open_tracing
 from worker.errors import ConfigError
 
@@ -358,6 +359,44 @@ def test_each_batch_of_a_bulk_job_is_a_trace(traced):
 
     spans = wait_until(look, timeout_s=60)
     assert draw(spans) == indent(["gateway | batch | producer", "  worker | rerank.score_many | consumer"])
+
+
+@pytest.mark.parametrize(
+    ("changed", "told", "is_error"),
+    [
+        pytest.param(
+            {"model": "other"}, {"rerank.status": "refused", "error.type": "refused"}, True, id="refused"
+        ),
+        pytest.param(
+            {"deadline": 1.0}, {"rerank.status": "late", "rerank.policy": "books"}, False, id="late"
+        ),
+        pytest.param({"passages": []}, {"messaging.destination.name": "online.tiny"}, False, id="no job"),
+    ],
+)
+def test_what_became_of_a_job_is_told(changed, told, is_error, traced, parts):
+    job = ScoreJob(id="job", model="tiny", policy="books", query_text=QUERY, passages=TITLES, deadline=4e9)
+    trace_id = secrets.token_hex(16)
+    with closing(Sender(parts[2])) as sender:
+        sender.app.send_task(
+            SCORE_TASK,
+            args=[job.to_message() | changed],
+            headers={"traceparent": f"00-{trace_id}-{PARENT}-01"},
+            queue=online_queue("tiny"),
+            ignore_result=True,
+        )
+        (span,) = traced.wait_for(trace_id, JOB)
+        sender.redis.delete(reply_key("job"))
+    assert told.items() <= span.attributes.items()
+    assert (span.is_error, span.parent_id) == (is_error, PARENT)
+
+
+def test_a_gateway_that_tells_no_traces_leaves_the_clients_as_it_came(parts, traced, tmp_path):
+    _, config, redis_url, cluster, collector = parts
+    with running_gateway(cluster.url, config, redis_url, tmp_path / "log", {}) as client:
+        _, trace_id = Traced(client, collector, cluster, tmp_path).ask("POST", "/books/_search", SEARCH)
+    assert cluster.received[-1].header("traceparent") == f"00-{trace_id}-{PARENT}-01"
+    traced.settle()
+    assert collector.spans(trace_id) == []
 
 
 @contextmanager

@@ -144,8 +144,20 @@ def _check_endpoint(endpoint: str) -> str:
     return endpoint
 
 
-TracesEndpoint = Annotated[str, AfterValidator(_check_endpoint)]
-"""An operator's option: where a collector takes OTLP over HTTP, ``http(s)://host:port``; or empty."""
-
-TracesRatio = Annotated[float, Field(ge=0, le=1)]
-"""An operator's option."""
+# options of both sides
+TracesEndpoint = Annotated[
+    str,
+    AfterValidator(_check_endpoint),
+    Field(
+        description="Where a collector takes OpenTelemetry's traces, OTLP over HTTP, for example "
+        "http://collector:4318; empty: none are told. Needs the extra `otel`."
+    ),
+]
+TracesRatio = Annotated[
+    float,
+    Field(
+        ge=0,
+        le=1,
+        description="Of the traces that begin here, those that are told; a sender's are told as it says.",
+    ),
+]
