@@ -34,6 +34,7 @@ ONLY_IN = {
     "transformers": {"rerankers"},
     "peft": {"rerankers"},
     "safetensors": {"rerankers"},
+    "opentelemetry": {"worker"},
 }
 
 # package: all that it may import beside the standard library and what OURS grants
@@ -82,6 +83,7 @@ def test_packages_import_in_one_direction(package):
         pytest.param("gateway", "def f():\n    import torch", id="nor inside a function"),
         pytest.param("worker", "import gateway.app", id="the worker knows no gateway"),
         pytest.param("worker", "from torch import nn", id="tensors stop at rerankers"),
+        pytest.param("gateway", "from opentelemetry import trace", id="one module knows how traces are told"),
         pytest.param("search_plugin", "from worker.contract import ScoreJob", id="a leaf knows nothing"),
         pytest.param("search_plugin", "import flask.json", id="pure means no libraries"),
         pytest.param("rerankers", "import worker", id="a library knows no worker"),
@@ -99,6 +101,10 @@ def test_a_breach_is_found(package, source):
         ("gateway.__main__", {"torch", "transformers", "peft", "rerankers", "worker.tasks", "celery.worker"}),
         ("search_plugin", {"flask", "celery", "redis", "httptools", "torch"}),
         ("worker.contract", {"flask", "celery", "redis", "torch"}),
+        ("worker.contract.traces", {"opentelemetry"}),
+        # where it is installed, redis-py loads a part of it by itself
+        ("gateway.wsgi", {"opentelemetry.sdk.trace", "opentelemetry.exporter", "worker.contract.otel"}),
+        ("worker.__main__", {"opentelemetry.sdk.trace", "opentelemetry.exporter", "worker.contract.otel"}),
     ],
 )
 def test_what_a_fresh_interpreter_loads(module, absent):

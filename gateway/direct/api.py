@@ -28,9 +28,11 @@ from gateway.request_id import HelperPool
 from gateway.scoring import Scorer, ScoreRequest, Scores, ScoringFailed
 from gateway.settings import GatewaySettings
 from gateway.strict_json import read_json
+from gateway.tracing import answer_traced
 from gateway.wire import Answer, ClientRequest, buffer_body, json_answer, read_request
 from search_plugin import Reason
 from worker.contract.logs import Event
+from worker.contract.traces import current_span
 
 logger = logging.getLogger(__name__)
 
@@ -83,7 +85,7 @@ class DirectScoring:
     def answer(self, path: str, asked: ClientRequest) -> Answer:
         """Score what a body asks for, in its dialect."""
         kind = PATHS[path]
-        status, headers = 200, {}
+        status, headers, reason = 200, {}, None
         model, model_ms, n_cached, n_scored = "", 0.0, 0, 0
         started = time.monotonic()
         try:
@@ -105,10 +107,12 @@ class DirectScoring:
             problem, message = FAILURES[failure.reason]
             status, written = write_problem(kind, problem, message, None)
             headers["Retry-After"] = str(_RETRY_AFTER_S)
+            reason = failure.reason
         took_s = time.monotonic() - started
         count_direct(path, status, took_s, n_cached=n_cached, n_scored=n_scored)
+        pairs = {"pairs": n_cached + n_scored, "cached": n_cached}
+        current_span().set(model=model or None, reason=reason, **pairs)
         if 0 < self.settings.slow_log_ms <= took_s * 1000:
-            pairs = {"pairs": n_cached + n_scored, "cached": n_cached}
             times = {"took_ms": took_s * 1000, "model_ms": model_ms}
             logger.warning(Event("rerank.slow", path=path, status=status, model=model, **times, **pairs))
         answered = json_answer(status, written)
@@ -247,7 +251,8 @@ def make_app(direct: DirectScoring) -> Flask:
 
 
 def _answer(direct: DirectScoring, path: str) -> Answer:
-    return direct.answer(path, read_request(request.environ))
+    asked = read_request(request.environ)
+    return answer_traced(asked, path, lambda: direct.answer(path, asked), route=path)
 
 
 def _locate(loc: Sequence[int | str], body: Any) -> Iterator[str]:
