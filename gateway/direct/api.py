@@ -258,10 +258,14 @@ def _answer(direct: DirectScoring, path: str) -> Answer:
 def _locate(loc: Sequence[int | str], body: Any) -> Iterator[str]:
     """The way to what is wrong or missing, without the names of the types that it was held against."""
     for part in loc:
-        if not isinstance(body, list | dict):
-            return
+        match body, part:
+            case list(), int():
+                body = body[part]
+            case dict(), str():
+                body = body.get(part)
+            case _:
+                return
         yield str(part)
-        body = body[part] if isinstance(body, list) or part in body else None
 
 
 def _place(places: Mapping[str, list[int]], found: list[Scores]) -> Iterator[tuple[int, float]]:

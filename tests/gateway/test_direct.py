@@ -193,6 +193,7 @@ def test_vllms_scores_stay_in_the_texts_order(api, path, members):
         pytest.param(rerank(query="a\ud800"), 422, "query", id="a lone surrogate"),
         pytest.param(rerank(documents="a"), 422, "documents", id="a text for a list"),
         pytest.param(rerank(documents=["a", 5]), 422, "documents.1: ", id="a number for a text"),
+        pytest.param(rerank(documents=["a", [None]]), 422, "documents.1: ", id="a list for a text"),
         pytest.param(rerank(top_n=-1), 422, "top_n", id="a negative top_n"),
         pytest.param(rerank(top_n="many"), 422, "top_n", id="a word for a number"),
         pytest.param(rerank(documents=["a"] * 51), 422, "51 texts; at most 50", id="too many documents"),
