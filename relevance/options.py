@@ -27,11 +27,13 @@ def build_parser(prog: str, description: str, example: str) -> argparse.Argument
 
 
 def add_judgment_options(parser: argparse.ArgumentParser, name: str = "--judgments") -> None:
-    """Which judgments, and in which format; ``name`` may be that of an argument without dashes."""
+    """Which judgments, and in which format; ``name`` may be that of an argument without dashes.
+
+    `read_judged` refuses their absence: a command may know another source.
+    """
     listed = "; ".join(f"{name}: {form.about}" for name, form in FORMATS.items())
     add = parser.add_argument
-    required = {"required": True} if name.startswith("-") else {}
-    add(name, help="file of judgments", metavar="FILE", **required)  # type: ignore[arg-type]
+    add(name, help="file of judgments", metavar="FILE")
     add("--format", choices=FORMATS, help=f"{listed} (default: as the file's name ends)".replace("%", "%%"))
     add(
         "--queries",
@@ -49,6 +51,8 @@ def read_judged(given: argparse.Namespace, *, needs_texts: bool = True) -> list[
     Raises:
         BadFile, BadChoice: see `relevance.judgments`; or a text is missing where they are needed.
     """
+    if not given.judgments:
+        raise BadChoice("--judgments: is needed")
     queries = read_judgments(given.judgments, given.format, read_cuts(given.cut))
     texts = read_queries(given.queries) if given.queries else {}
     return with_texts(queries, texts) if needs_texts or given.queries else queries

@@ -103,7 +103,10 @@ def test_a_breach_is_found(package, source):
     [
         ("gateway.app", {"torch", "transformers", "peft", "rerankers", "worker.tasks", "celery.worker"}),
         ("gateway.app", {"relevance", "numpy", "scipy", "ir_measures"}),
-        ("gateway.commands.evaluate", {"torch", "transformers", "rerankers", "worker.tasks", "celery.worker"}),
+        (
+            "gateway.commands.evaluate",
+            {"torch", "transformers", "rerankers", "worker.tasks", "celery.worker"},
+        ),
         ("gateway.commands.mine", {"torch", "transformers", "rerankers", "worker.tasks", "celery.worker"}),
         ("relevance.options", {"scipy", "ir_measures", "matplotlib", "bm25s", "torch", "flask", "redis"}),
         ("gateway.cluster", {"botocore"}),
