@@ -99,24 +99,22 @@ def read_task(given: argparse.Namespace) -> Task:
         raise BadArgument(f"--depth: expected a whole number of at least 1, found {given.depth}")
     if given.beir:
         folder = find_beir(given.beir, given.split)
-        found = {"judgments": folder.judgments, "queries": folder.queries, "documents": folder.documents}
-        for name, path in found.items():
+        files = {"judgments": folder.judgments, "queries": folder.queries, "documents": folder.documents}
+        for name, path in files.items():
             setattr(given, name, getattr(given, name) or str(path))
     if not (given.judgments and given.documents):
         raise BadArgument("expected --beir, or both --judgments and --documents")
     queries = keep_relevant(read_judged(given))[: given.most]
     if given.run:
-        run: Run = read_run(given.run)
-        first_stage = {query.id: run.get(query.id, [])[: given.depth] for query in queries}
+        ranked = read_run(given.run)
+        first_stage = {query.id: ranked.get(query.id, [])[: given.depth] for query in queries}
         documents = read_documents(given.documents, {one for hits in first_stage.values() for one in hits})
     else:
         documents = read_documents(given.documents)
         first_stage = rank_by_bm25(queries, documents, given.depth)
     missing = next((one for hits in first_stage.values() for one in hits if one not in documents), None)
     if missing is not None:
-        raise BadArgument(
-            f"--documents: {given.documents} has no {missing!r}, which the first stage has found"
-        )
+        raise BadArgument(f"--documents: {given.documents} has no {missing!r}, which --run has")
     if not any(first_stage.values()):
         raise BadArgument("--run: has no hits for any judged query")
     passages = {id: [documents[one] for one in hits] for id, hits in first_stage.items()}
@@ -173,7 +171,7 @@ def _build_parser(prog: str) -> argparse.ArgumentParser:
         "--depth",
         type=int,
         default=100,
-        help="hits of the first stage that are reranked (default: %(default)s)",
+        help="hits that are reranked (default: %(default)s)",
     )
     add("--most", type=int, help="judged queries that are used, the first ones (default: all)")
     add("--cosine", help="folder of an embedding model: adds the control of its cosine")
