@@ -71,19 +71,23 @@ def naming(path: FilePath, number: int | str | None = None) -> Iterator[None]:
 
 
 def write_lines(path: FilePath, lines: Iterable[str]) -> int:
-    """Write a text file; how many lines it has.
+    """Write a text file, which is there only when all of it is; how many lines it has.
 
     Raises:
         BadFile: it can't be written.
     """
     count = 0
+    unfinished = Path(f"{path}.part")
     try:
-        with Path(path).open("w", encoding="utf-8") as file:
+        with unfinished.open("w", encoding="utf-8") as file:
             for line in lines:
                 file.write(f"{line}\n")
                 count += 1
+        unfinished.replace(path)
     except OSError as error:
         raise BadFile(f"{path}: can't be written: {error.strerror}") from error
+    finally:
+        unfinished.unlink(missing_ok=True)
     return count
 
 
