@@ -64,7 +64,10 @@ def make_row(
     if scores is not None:
         limit = min(scores[document] for document in relevant) - rules.margin
         fit = [document for document in fit if scores[document] < limit]
-    fit = list({passages[document]: document for document in reversed(fit)}.values())[::-1]
+    different: dict[str, str] = {}
+    for document in fit:
+        different.setdefault(passages[document], document)
+    fit = [*different.values()]
     if not fit:
         return None
     drawn = random.Random(f"{rules.seed} {query.text}").sample(range(len(fit)), min(rules.count, len(fit)))
