@@ -95,8 +95,9 @@ def read_task(given: argparse.Namespace) -> Task:
         BadArgument: options are missing, or contradict each other.
         RelevanceError: a file can't be used.
     """
-    if given.depth < 1:
-        raise BadArgument(f"--depth: expected a whole number of at least 1, found {given.depth}")
+    for name in ("depth", "most"):
+        if (value := getattr(given, name)) is not None and value < 1:
+            raise BadArgument(f"--{name}: expected a whole number of at least 1, found {value}")
     if given.beir:
         folder = find_beir(given.beir, given.split)
         files = {"judgments": folder.judgments, "queries": folder.queries, "documents": folder.documents}

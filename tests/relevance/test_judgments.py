@@ -73,9 +73,7 @@ def write(folder, name, content):
         pytest.param(
             "q.txt.gz", gzip.compress(b"q1 0 d1 1\n"), [JudgedQuery("q1", "", {"d1": 1})], id="gzip"
         ),
-        pytest.param(
-            "q.txt", "q1 0 d1 1\nq1 0 d1 1\n", [JudgedQuery("q1", "", {"d1": 1})], id="said twice, and agreed"
-        ),
+        pytest.param("q.txt", "q1 0 d1 1\nq1 0 d1 1\n", [JudgedQuery("q1", "", {"d1": 1})], id="said twice"),
     ],
 )
 def test_judgments_are_read(tmp_path, name, content, wanted):
@@ -90,16 +88,10 @@ def test_what_is_written_is_read_again(tmp_path):
 @pytest.mark.parametrize(
     ("name", "content", "told"),
     [
-        pytest.param(
-            "q.txt", "q1 0 d1 1\nq1 0 d1\n", "q.txt:2: expected query 0 document grade", id="columns"
-        ),
-        pytest.param(
-            "q.txt", "q1 0 d1 good\n", "q.txt:1: grade: expected a number, found 'good'", id="a word"
-        ),
+        pytest.param("q.txt", "q1 0 d1 1\nq1 0 d1\n", "q.txt:2: expected query 0 document", id="columns"),
+        pytest.param("q.txt", "q1 0 d1 good\n", "q.txt:1: grade: expected a number, found", id="a word"),
         pytest.param("q.txt", "q1 0 d1 nan\n", "q.txt:1: grade: expected a number", id="not a number"),
-        pytest.param(
-            "q.txt", "q1 0 d1 0.5\n", "q.txt:1: grade: 0.5 is no whole number; cuts", id="a fraction"
-        ),
+        pytest.param("q.txt", "q1 0 d1 0.5\n", "q.txt:1: grade: 0.5 is no whole number", id="a fraction"),
         pytest.param(
             "q.txt",
             "q1 0 d1 1\nq2 0 d1 1\nq1 0 d1 2\n",
@@ -111,18 +103,10 @@ def test_what_is_written_is_read_again(tmp_path):
         pytest.param("q.txt.gz", b"q1 0 d1 1\n", "q.txt.gz: can't be read", id="not gzip"),
         pytest.param("q.txt.gz", gzip.compress(b"q1 0 d1 1\n")[:-9], "can't be read", id="gzip cut short"),
         pytest.param("q.tsv", "q1\td1\n", "q.tsv:1: expected query-id<TAB>corpus-id<TAB>score", id="BEIR"),
-        pytest.param(
-            "q.csv", "query,rating\nx,1\n", "q.csv:1: expected the columns query, docid", id="no column"
-        ),
-        pytest.param(
-            "q.csv", "query,docid,rating\nx,,1\n", "q.csv:2: expected a query and a doc", id="no doc"
-        ),
-        pytest.param(
-            "q.csv", "query,docid,rating\nx,a,\n", "q.csv:2: grade: expected a number", id="no rating"
-        ),
-        pytest.param(
-            "q.json", "[1]", 'q.json: expected a judgment list with "judgmentRatings"', id="no list"
-        ),
+        pytest.param("q.csv", "query,rating\nx,1\n", "q.csv:1: expected the columns query", id="no column"),
+        pytest.param("q.csv", "query,docid,rating\nx,,1\n", "q.csv:2: expected a query and", id="no doc"),
+        pytest.param("q.csv", "query,docid,rating\nx,a,\n", "q.csv:2: grade: expected", id="no rating"),
+        pytest.param("q.json", "[1]", "q.json: expected a judgment list with", id="no list"),
         pytest.param("q.json", "{", "q.json: not JSON", id="no JSON"),
         pytest.param(
             "q.json",
@@ -137,9 +121,7 @@ def test_what_is_written_is_read_again(tmp_path):
             id="COEC without cuts",
         ),
         pytest.param("q.jsonl", '{"query": "x"}', 'q.jsonl:1: grades: expected {"document"', id="no grades"),
-        pytest.param(
-            "q.jsonl", '{"query": "", "grades": {"a": 1}}', "q.jsonl:1: query: expected", id="no text"
-        ),
+        pytest.param("q.jsonl", '{"query": "", "grades": {"a": 1}}', "q.jsonl:1: query:", id="no text"),
         pytest.param("q.jsonl", '{"query": "x", "grades": {"a": true}}', "expected a number", id="a truth"),
         pytest.param("q.jsonl", "[]", "q.jsonl:1: expected a JSON object, found list", id="no object"),
         pytest.param(
@@ -192,12 +174,8 @@ def test_texts_come_from_the_queries_own_file(tmp_path):
     [
         pytest.param(read_queries, "q1 red\n", ":1: expected id<TAB>text", id="no tab"),
         pytest.param(read_queries, "q1\ta\nq1\ta\n", ":2: id 'q1' is there twice", id="a query twice"),
-        pytest.param(
-            read_documents, '{"text": "a"}\n', ":1: _id: expected a text, found nothing", id="no id"
-        ),
-        pytest.param(
-            read_documents, '{"_id": "a"}\n{"_id": "a"}', ":2: id 'a' is there twice", id="a document"
-        ),
+        pytest.param(read_documents, '{"text": "a"}\n', ":1: _id: expected a text", id="no id"),
+        pytest.param(read_documents, '{"_id": "a"}\n{"_id": "a"}', ":2: id 'a' is there", id="a document"),
     ],
 )
 def test_collections_name_the_line_too(tmp_path, read, content, told):
@@ -210,7 +188,9 @@ def test_documents_are_title_and_text(tmp_path):
     file = write(
         tmp_path,
         "corpus.jsonl",
-        '{"_id": "a", "title": "T", "text": "x"}\n{"_id": "b", "title": "", "text": "y"}\n{"id": "c", "body": "z"}\n',
+        '{"_id": "a", "title": "T", "text": "x"}\n'
+        '{"_id": "b", "title": "", "text": "y"}\n'
+        '{"id": "c", "body": "z"}\n',
     )
     assert read_documents(file) == {"a": "T\nx", "b": "y", "c": "z"}
     assert read_documents(file, {"b"}) == {"b": "y"}
