@@ -71,16 +71,18 @@ def _mine(given: argparse.Namespace, settings: GatewaySettings) -> None:
         teacher = stack.enter_context(_open_teacher(given.teacher, settings)) if given.teacher else None
         miner = Miner(cluster, given.index, policy, read_template(given, policy), rules, teacher)
         count = write_lines(given.output, _write_rows(miner, queries))
-    if not count:
-        raise CannotMine("no query has both a relevant document and a negative in the index")
     print(f"{count} rows; {len(queries) - count} queries without a relevant document or a negative")
 
 
 def _write_rows(miner: Miner, queries: Sequence[JudgedQuery]) -> Iterator[str]:
+    found = False
     for query in tqdm(queries, unit=" queries", disable=None):
         row = miner.mine(query)
         if row is not None:
+            found = True
             yield row.to_line()
+    if not found:
+        raise CannotMine("no query has both a relevant document and a negative in the index")
 
 
 @contextmanager

@@ -10,6 +10,7 @@ import pytest
 import urllib3
 
 from tests.conftest import find_free_port, wait_until
+from tests.gateway.doubles import ClusterDouble, answer
 from tests.processes import running
 
 DOCUMENTS = {
@@ -97,7 +98,7 @@ def cluster_url(node):
 
 
 @pytest.fixture(scope="session")
-def commands(cluster_url, redis_url, tmp_path_factory):
+def commands(cluster_url, redis_url, reranker_folder, tmp_path_factory):
     """The commands, with a worker that serves the model ``length``."""
     from redis import Redis
 
@@ -105,12 +106,23 @@ def commands(cluster_url, redis_url, tmp_path_factory):
 
     folder = tmp_path_factory.mktemp("evaluation")
     (folder / "rerank.toml").write_text(CONFIG)
-    (folder / "worker.toml").write_text('[models.length]\npath = "somewhere"\n')
+    (folder / "worker.toml").write_text(f'[models.length]\npath = "{reranker_folder}"\n')
     worker = [sys.executable, "-m", "tests.worker.scripted_worker", "--redis-url", redis_url]
     worker += ["--config", str(folder / "worker.toml")]
     with running(worker, {}, folder / "worker.log") as process, Redis.from_url(redis_url) as redis:
         wait_until(lambda: process.expect_running() and redis.exists(serving_key("length")), timeout_s=90)
         yield Commands(folder, cluster_url, redis_url)
+
+
+@pytest.fixture
+def forbidding():
+    """The address of a cluster that grants nothing."""
+    reason = {"type": "security_exception", "reason": "no permissions for [indices:data/read/search]"}
+    body = json.dumps({"error": {**reason, "root_cause": [reason]}, "status": 403}).encode()
+    double = ClusterDouble()
+    double.script = lambda received: answer(body, "403 Forbidden", ["content-type: application/json"])
+    yield double.url
+    double.close()
 
 
 @pytest.fixture

@@ -108,7 +108,11 @@ def test_a_search_of_ones_own_is_asked(commands, judgments, tmp_path, cluster_ur
             id="no worker",
         ),
         pytest.param(
-            ["--index", "pages"], {"cluster-url": "http://{nowhere}"}, 1, "{nowhere}", id="no cluster"
+            ["--index", "pages"],
+            {"cluster-url": "http://{nowhere}"},
+            1,
+            "the cluster cannot be reached",
+            id="no cluster",
         ),
         pytest.param(
             ["--index", "pages", "--search", "rerank.toml"],
@@ -150,3 +154,13 @@ def test_an_index_without_hits_is_told(commands, tmp_path):
     done = commands.run("evaluate", "--judgments", tmp_path / "j.jsonl", "--index", "pages")
     assert done.returncode == 1
     assert "'pages' has no hits for any judged query" in done.stderr
+
+
+@pytest.mark.parametrize("command", ["evaluate", "mine"])
+def test_missing_rights_are_told(commands, judgments, forbidding, tmp_path, command):
+    flags = {"cluster-url": forbidding, "output": str(tmp_path / "x")}
+    done = commands.run(command, "--judgments", judgments, "--index", "pages", **flags)
+    assert done.returncode == 1
+    assert "403" in done.stderr
+    assert "security_exception: no permissions for [indices:data/read/search]" in done.stderr
+    assert not (tmp_path / "x").exists()

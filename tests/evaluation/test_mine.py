@@ -71,7 +71,9 @@ def test_a_teacher_leaves_out_what_may_be_relevant(mine):
             id="no Redis",
         ),
         pytest.param([], {"index": "nowhere", "policy": "pages"}, 1, "index_not_found", id="no such index"),
-        pytest.param([], {"cluster-url": "http://{nowhere}"}, 1, "{nowhere}", id="no cluster"),
+        pytest.param(
+            [], {"cluster-url": "http://{nowhere}"}, 1, "the cluster cannot be reached", id="no cluster"
+        ),
         pytest.param(
             ["--ranks", "40-50"], {}, 1, "no query has both a relevant document and", id="nothing there"
         ),
