@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import argparse
-import logging
-import sys
 from collections.abc import Sequence
 from contextlib import closing
 
 from tqdm import tqdm
 
 from gateway.cluster import open_cluster
-from gateway.commands.options import build_parser, read_both
-from gateway.errors import ConfigurationError, GatewayError
-from gateway.evaluation.options import add_search_options, find_policies, read_template
+from gateway.commands.options import build_parser
+from gateway.evaluation.options import add_search_options, find_policies, read_template, run
 from gateway.evaluation.ranking import NotReranked, rank
 from gateway.pages.compare import Comparer
 from gateway.policies import FixedPolicies
@@ -21,7 +18,6 @@ from gateway.rescoring import Rescorer
 from gateway.score_queue import QueueScorer
 from gateway.settings import Config, GatewaySettings, read_config
 from gateway.tools import SearchTools
-from relevance.errors import RelevanceError
 from relevance.evaluation import FIRST_STAGE, Evaluation
 from relevance.options import (
     add_judgment_options,
@@ -47,17 +43,7 @@ examples:
 
 def main(argv: Sequence[str], prog: str) -> int:
     """Print the report; see `_ABOUT`."""
-    logging.getLogger("gateway").addHandler(logging.NullHandler())  # what fails is told in the report
-    try:
-        given, settings = read_both(_make_parser(prog), argv)
-        _evaluate(given, settings)
-    except ConfigurationError as error:
-        print(f"{prog}: {error}", file=sys.stderr)
-        return 2
-    except (GatewayError, RelevanceError) as error:
-        print(f"{prog}: {error}", file=sys.stderr)
-        return 1
-    return 0
+    return run(_make_parser(prog), argv, _evaluate)
 
 
 def _evaluate(given: argparse.Namespace, settings: GatewaySettings) -> None:

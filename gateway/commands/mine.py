@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import logging
-import sys
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
 
@@ -12,17 +10,16 @@ from redis import Redis, RedisError
 from tqdm import tqdm
 
 from gateway.cluster import open_cluster
-from gateway.commands.options import build_parser, read_both
-from gateway.errors import ConfigurationError, GatewayError
+from gateway.commands.options import build_parser
+from gateway.errors import ConfigurationError
 from gateway.evaluation.mining import CannotMine, Miner, Teacher
-from gateway.evaluation.options import add_search_options, find_policies, read_template
+from gateway.evaluation.options import add_search_options, find_policies, read_template, run
 from gateway.hangup import Watcher
 from gateway.jobs.control import Control, Limiter
 from gateway.jobs.scoring import Asked, BulkScorer, Failed
 from gateway.score_queue import make_sender
 from gateway.service import read_services
 from gateway.settings import GatewaySettings, read_config
-from relevance.errors import RelevanceError
 from relevance.files import write_lines
 from relevance.judgments import JudgedQuery
 from relevance.options import add_judgment_options, add_rule_options, keep_relevant, read_judged, read_rules
@@ -44,17 +41,7 @@ examples:
 
 def main(argv: Sequence[str], prog: str) -> int:
     """Write the rows; see `_ABOUT`."""
-    logging.getLogger("gateway").addHandler(logging.NullHandler())
-    try:
-        given, settings = read_both(_make_parser(prog), argv)
-        _mine(given, settings)
-    except ConfigurationError as error:
-        print(f"{prog}: {error}", file=sys.stderr)
-        return 2
-    except (GatewayError, RelevanceError) as error:
-        print(f"{prog}: {error}", file=sys.stderr)
-        return 1
-    return 0
+    return run(_make_parser(prog), argv, _mine)
 
 
 def _mine(given: argparse.Namespace, settings: GatewaySettings) -> None:

@@ -3,13 +3,32 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+import logging
+import sys
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from gateway.errors import ConfigurationError
+from gateway.commands.options import read_both
+from gateway.errors import ConfigurationError, GatewayError
 from gateway.evaluation.template import PLACEHOLDER, Template
-from gateway.settings import Config
+from gateway.settings import Config, GatewaySettings
+from relevance.errors import RelevanceError
 from search_plugin import Policy, find_policy
+
+
+def run(
+    parser: argparse.ArgumentParser,
+    argv: Sequence[str],
+    do: Callable[[argparse.Namespace, GatewaySettings], None],
+) -> int:
+    """Read the options and do it; 2 where an option is wrong, 1 where something stands in the way."""
+    logging.getLogger("gateway").addHandler(logging.NullHandler())  # what fails is told in one line
+    try:
+        do(*read_both(parser, argv))
+    except (GatewayError, RelevanceError) as error:
+        print(f"{parser.prog}: {error}", file=sys.stderr)
+        return 2 if isinstance(error, ConfigurationError) else 1
+    return 0
 
 
 def find_policies(config: Config, names: Sequence[str], index: str | None) -> list[Policy]:

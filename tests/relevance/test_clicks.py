@@ -19,8 +19,8 @@ def simulate(seed, attraction, n_sessions, *, sticky):
     """Views of people who look as `LOOKS` says.
 
     Args:
-        attraction: of each document, the worst first.
-        sticky: how often the order is just that, the worst document on top; else it is random.
+        attraction: of each document.
+        sticky: how often they stand in just that order; else it is random.
     """
     draw = random.Random(seed)
     for _ in range(n_sessions):
@@ -50,6 +50,15 @@ def test_how_often_people_look_is_found():
     views = [*simulate(1, (0.15, 0.25, 0.4, 0.6, 0.9), 20_000, sticky=0.5)]
     found = fit_clicks(views).propensities
     assert [found[position] for position in range(1, 6)] == pytest.approx(LOOKS, abs=0.04)
+
+
+def test_a_good_document_is_not_punished_for_standing_where_good_ones_stand():
+    """Clicks over expected clicks, once, would find the best document here twice as good as the worst, not six times."""
+    attraction = (0.9, 0.6, 0.4, 0.25, 0.15)
+    model = fit_clicks([*simulate(2, attraction, 30_000, sticky=0.9)], smoothing=1)
+    lifts = {one.document: one.lift for one in model.ratings}
+    found = [lifts[f"d{place}"] / lifts["d4"] for place in range(5)]
+    assert found == pytest.approx([one / 0.15 for one in attraction], rel=0.3)
 
 
 def test_where_nothing_moved_it_is_clicks_over_expected_clicks():
