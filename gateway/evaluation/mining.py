@@ -56,6 +56,8 @@ class Miner:
         wanted = {*candidates, *relevant}
         read = [hit for hit in hits if _tell_id(hit) in wanted] + self._fetch(missing)
         texts = self._read_texts(query.text, read)
+        if not texts:
+            return None
         if self.teacher is None:
             return make_row(query, candidates, {id: one[0] for id, one in texts.items()}, self.rules)
         passages, scores = self._score(query.text, texts, self.teacher)
