@@ -34,7 +34,7 @@ def add_judgment_options(parser: argparse.ArgumentParser, name: str = "--judgmen
     listed = "; ".join(f"{name}: {form.about}" for name, form in FORMATS.items())
     add = parser.add_argument
     add(name, help="file of judgments", metavar="FILE")
-    add("--format", choices=FORMATS, help=f"{listed} (default: as the file's name ends)".replace("%", "%%"))
+    add("--format", choices=FORMATS, help=f"{listed} (default: as the file's name ends)")
     add(
         "--queries",
         help='texts of queries that the judgments only name: {"_id", "text"} a line, or id<TAB>text',

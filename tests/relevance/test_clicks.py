@@ -53,7 +53,7 @@ def test_how_often_people_look_is_found():
 
 
 def test_a_good_document_is_not_punished_for_standing_where_good_ones_stand():
-    """Clicks over expected clicks, once, would find the best one twice as good as the worst, not six times."""
+    """Clicks over expected clicks, once, would find the best one twice as good as the worst, not six."""
     attraction = (0.9, 0.6, 0.4, 0.25, 0.15)
     model = fit_clicks([*simulate(2, attraction, 30_000, sticky=0.9)], smoothing=1)
     lifts = {one.document: one.lift for one in model.ratings}
