@@ -56,7 +56,7 @@ docs: $(READY)  ## checks every link and runs every example of README.md and doc
 
 lock:  ## renew requirements.lock from pyproject.toml (newest versions that fit)
 	$(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
-	    --no-header --group dev --extra finetune pyproject.toml --output-file requirements.lock
+	    --no-header --group dev --extra evaluate --extra finetune pyproject.toml --output-file requirements.lock
 
 clean:
 	rm -rf $(VENV) var .mypy_cache .ruff_cache .pytest_cache .hypothesis
