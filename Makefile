@@ -10,7 +10,7 @@ run: $(READY)  ## a real engine, Redis, worker, gateway and Flower; the demo's s
 	@$(BIN)/python -m demo run
 
 test: $(READY)  ## everything, with real engines, Redis, workers and clients
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadgroup
 
 test-fast: $(READY)  ## what needs no server
 	$(BIN)/python -m pytest -m "not system"
