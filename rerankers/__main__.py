@@ -12,6 +12,7 @@ COMMANDS = {
     "info": ("rerankers.commands.info", "tell what would be loaded for a model, without reading its weights"),
     "bench": ("rerankers.commands.bench", "measure how fast a model scores on this machine"),
     "finetune": ("rerankers.finetune.run", "fine-tune a reranker, whole or as an adapter"),
+    "merge": ("rerankers.finetune.merge", "make adapters a part of their model"),
 }
 """The module of each command, imported only to run it, and what it does."""
 

@@ -1,34 +1,70 @@
 """One training from its options to the saved model or adapter."""
 
+import json
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
-from peft import LoraConfig, TaskType, get_peft_model
-from safetensors import safe_open
-from safetensors.torch import save_file
-from transformers import PreTrainedModel, set_seed
+from peft import PeftModel
+from transformers import EarlyStoppingCallback, TrainerCallback, set_seed
 
+from rerankers.auto import choose_config
+from rerankers.base import Instruction
+from rerankers.detection import CONFIG_FILE, RerankerModelClass, read_json
 from rerankers.devices import default_token_budget
 from rerankers.errors import BadArgument
-from rerankers.finetune.arguments import DataOptions, ModelOptions, TrainingOptions, build_parser
-from rerankers.finetune.groups import GroupCollator, GroupDataset, read_rows
+from rerankers.finetune import adapters
+from rerankers.finetune.arguments import (
+    LATEST,
+    DataOptions,
+    ModelOptions,
+    Options,
+    TrainingOptions,
+    read_options,
+)
+from rerankers.finetune.card import write_card
+from rerankers.finetune.figures import CsvLog
+from rerankers.finetune.groups import GroupCollator, GroupDataset, Texts
+from rerankers.finetune.merge import merge_adapters
+from rerankers.finetune.ranking import encode_candidates
+from rerankers.finetune.raw import find_seed, make_layered
+from rerankers.finetune.refused import refuse_for_family, refuse_senseless
+from rerankers.finetune.rows import (
+    TrainingRow,
+    find_files,
+    read_files,
+    refuse_contradictions,
+    refuse_leaks,
+    sample_rows,
+)
+from rerankers.finetune.students import STUDENTS, LayeredStudent, Student, Wishes
 from rerankers.finetune.trainer import GroupTrainer
 from rerankers.hub import HubAccess
-from rerankers.loading import count_positions, load_classifier, load_tokenizer, refuse_unfilled
-from rerankers.sequences import Limits, PairEncoder
+from rerankers.loading import load_adapter
+from rerankers.sequences import Limits
 
-ADAPTER_FILE = "adapter_model.safetensors"
+MERGED = "merged_model"
+WITH_HEADS = "base_with_heads"
+STATE_FILE = "trainer_state.json"
+CHECKPOINT = "checkpoint-"
+
+FAMILY_NAMES = {
+    "encoder": RerankerModelClass.ENCODER_ONLY_BASE,
+    "decoder": RerankerModelClass.DECODER_ONLY_BASE,
+}
+"""What ``--model_type`` says of the family."""
+
+Rows = dict[Path, list[TrainingRow]]
 
 
 def main(arguments: list[str] | None = None, prog: str = "python -m rerankers finetune") -> None:
     """Fine-tune as a command line says; see ``--help``."""
-    finetune(*build_parser(prog).parse_args_into_dataclasses(arguments, look_for_args_file=False))
+    finetune(*read_options(arguments, prog))
 
 
-def finetune(
-    model_options: ModelOptions, data_options: DataOptions, training: TrainingOptions
-) -> torch.nn.Module:
-    """Train, and write the model or adapter, its tokenizer and the options into ``training.output_dir``.
+def finetune(model_options: ModelOptions, data_options: DataOptions, training: TrainingOptions) -> Any:
+    """Train, and write the model or adapter, its tokenizer, figures and options into ``training.output_dir``.
 
     Returns:
         The trained model; with an adapter, as peft wraps it.
@@ -38,55 +74,107 @@ def finetune(
         BadCheckpoint: the base model can't be loaded, or needs layers that are not in ``modules_to_save``.
         BadArgument: the folder to write to is not empty, or an option has no sense.
     """
-    _refuse_senseless(data_options, training)
-    rows = read_rows(data_options.train_data, needs_scores=data_options.knowledge_distillation)
+    options = (model_options, data_options, training)
+    refuse_senseless(*options)
+    checkpoint = find_checkpoint(training)
+    train_rows, eval_rows = read_data(data_options, training)
     set_seed(training.seed)  # a new head starts from it
-    access = HubAccess(model_options.trust_remote_code, model_options.cache_dir)
-    path = model_options.model_name_or_path
-    tokenizer = load_tokenizer(path, access)
-    base, unfilled = load_classifier(path, torch.float32, access)
-    encoder = PairEncoder(tokenizer, count_positions(base))
-    wants_adapter = model_options.lora_rank > 0
-    model = _add_adapter(base, model_options, unfilled) if wants_adapter else base
+    family = tell_family(model_options)
+    refuse_for_family(model_options, data_options, family)
+    student = make_student(family, model_options, data_options)
+    model = make_model(student, model_options, training)
+    texts = read_texts(student, data_options)
+    rows = _list_rows(train_rows)
+    _refuse_too_few(rows, training)
+    told = tell_arguments(student, texts, rows)
     trainer = GroupTrainer(
         model=model,
         args=training,
-        processing_class=tokenizer,
-        data_collator=GroupCollator(tokenizer.pad_token_id),
+        processing_class=student.tokenizer,
+        data_collator=GroupCollator(student.make_batch, choose_token_budget(training)),
         train_dataset=GroupDataset(
             rows,
-            encoder,
-            limits=read_limits(data_options),
+            student.encode,
+            texts,
             group_size=data_options.train_group_size,
+            shuffle_ratio=data_options.shuffle_ratio,
             distil=data_options.knowledge_distillation,
+            seed=training.seed,
         ),
-        group_size=data_options.train_group_size,
-        token_budget=training.token_budget or default_token_budget(training.device),
+        eval_dataset=list(encode_candidates(_list_rows(eval_rows), student.encode, texts)) or None,
+        callbacks=make_callbacks(training),
+        student=student,
+        arguments=told,
         distillation_weight=data_options.distillation_weight,
     )
-    trainer.train(resume_from_checkpoint=training.resume_from_checkpoint)
+    trainer.train(resume_from_checkpoint=checkpoint)
+    if eval_rows:
+        trainer.evaluate()
     trainer.save_model()
-    if wants_adapter:
-        _cast_adapter(Path(training.output_dir), getattr(torch, model_options.adapter_dtype))
+    if training.should_save:
+        _finish(options, student, model, {"train": train_rows, "eval": eval_rows}, trainer.state.log_history)
     return model
 
 
-def _add_adapter(model: PreTrainedModel, options: ModelOptions, unfilled: dict[str, str]) -> torch.nn.Module:
-    """Lay a trainable adapter over a frozen model; what the checkpoint did not fill must be saved with it."""
-    saved = {name for name in unfilled if set(name.split(".")) & set(options.modules_to_save)}
-    refuse_unfilled(options.model_name_or_path, unfilled, brought=saved)
-    targets = options.target_modules
-    config = LoraConfig(
-        task_type=TaskType.SEQ_CLS,
-        r=options.lora_rank,
-        lora_alpha=options.lora_alpha,
-        lora_dropout=options.lora_dropout,
-        target_modules="all-linear" if targets == ["all-linear"] else targets,
-        modules_to_save=list(options.modules_to_save),
+def find_checkpoint(training: TrainingOptions) -> str | None:
+    """What to go on from: a checkpoint, or the newest that was written whole, if there is one.
+
+    Raises:
+        BadArgument: the checkpoint named is none, or half of one.
+    """
+    asked = training.resume_from_checkpoint
+    if asked is None:
+        return None
+    if asked != LATEST:
+        if not _is_whole(Path(asked)):
+            raise BadArgument(f"--resume_from_checkpoint: {asked} is no checkpoint, or only half of one")
+        return asked
+    found = [folder for folder in Path(training.output_dir).glob(f"{CHECKPOINT}*") if _is_whole(folder)]
+    return str(max(found, key=_read_step)) if found else None
+
+
+def read_data(options: DataOptions, training: TrainingOptions) -> tuple[Rows, Rows]:
+    """The rows to train on and to evaluate by, by file.
+
+    Raises:
+        BadTrainingFile: they can't be used.
+    """
+    train_rows = read_files(find_files(options.train_data), options.knowledge_distillation)
+    most = options.max_example_num_per_dataset
+    train_rows = {file: sample_rows(rows, most, training.seed) for file, rows in train_rows.items()}
+    eval_rows = read_files(find_files(options.eval_data or []), needs_scores=False)
+    for found in (train_rows, eval_rows):
+        refuse_contradictions(_list_rows(found))
+    refuse_leaks(_list_rows(train_rows), _list_rows(eval_rows))
+    return train_rows, eval_rows
+
+
+def tell_family(options: ModelOptions) -> RerankerModelClass:
+    """The family that is trained."""
+    access = HubAccess(options.trust_remote_code, options.cache_dir)
+    if options.model_type == "from_raw_model":
+        return find_seed(read_json(options.model_name_or_path, CONFIG_FILE, access) or {}).family
+    if options.model_type in FAMILY_NAMES:
+        return FAMILY_NAMES[options.model_type]
+    return choose_config(options.model_name_or_path.rstrip("/"), options.model_class, access).model_class
+
+
+def make_student(family: RerankerModelClass, model: ModelOptions, data: DataOptions) -> Student:
+    """The family with what the options wish of it, and its tokenizer."""
+    path = model.model_name_or_path
+    wishes = Wishes(
+        limits=read_limits(data),
+        prompt=data.prompt,
+        separator=data.sep_token,
+        answers=data.answers or (),
+        multiple_of=data.pad_to_multiple_of or 1,
+        attn_implementation="flash_attention_2" if model.use_flash_attn else None,
+        start_layer=model.start_layer,
+        compress_layers=model.compress_layers,
+        compress_ratios=model.compress_ratios,
     )
-    adapted = get_peft_model(model, config)
-    adapted.print_trainable_parameters()
-    return adapted
+    access = HubAccess(model.trust_remote_code, model.cache_dir)
+    return STUDENTS[family](path, model.tokenizer_name or path, access, wishes)
 
 
 def read_limits(options: DataOptions) -> Limits:
@@ -95,20 +183,136 @@ def read_limits(options: DataOptions) -> Limits:
     return Limits(query + passage // 4, passage + query // 2, min(options.max_len, query + passage))
 
 
-def _refuse_senseless(data_options: DataOptions, training: TrainingOptions) -> None:
-    if data_options.train_group_size < 2:
-        raise BadArgument(
-            "--train_group_size: a group needs a relevant passage and a negative, so at least 2"
+def make_model(student: Student, options: ModelOptions, training: TrainingOptions) -> Any:
+    """Load what is trained, under its adapter where there is one.
+
+    Raises: see ``finetune``.
+    """
+    uses_adapter = adapters.wants_adapter(options, student)
+    if options.load_in_4bit and not uses_adapter:
+        raise BadArgument("--load_in_4bit: weights in 4 bits can't be trained themselves; train an adapter")
+    quantization = adapters.make_quantization(training) if options.load_in_4bit else None
+    if options.model_type == "from_raw_model" and isinstance(student, LayeredStudent):
+        student.path = _make_layered(student, options, training)
+    model: Any
+    model, unfilled = student.load(quantization)
+    if uses_adapter:
+        adapters.refuse_lost(unfilled, options, student)
+    if quantization is not None:
+        model = adapters.prepare_quantized(model, training)
+    for path in options.raw_peft or []:
+        model = load_adapter(model, path).merge_and_unload()
+    student.prepare(model, is_plain=_is_plain(training))
+    if not uses_adapter:
+        return model
+    adapted = adapters.add_adapter(model, options, student)
+    if training.process_index == 0:
+        adapted.print_trainable_parameters()
+    return adapted
+
+
+def choose_token_budget(training: TrainingOptions) -> int | None:
+    """Tokens a forward pass; None, one pass a step, where the parts of a model are gathered for each."""
+    if training.fsdp or training.deepspeed:
+        return training.token_budget
+    return training.token_budget or default_token_budget(training.device)
+
+
+def read_texts(student: Student, options: DataOptions) -> Texts:
+    """The instructions around query and passage: those given, else those of the family's scoring."""
+    given = (options.query_instruction_for_rerank, options.passage_instruction_for_rerank)
+    query, passage = (
+        own if asked is None else asked for asked, own in zip(given, student.instructions, strict=True)
+    )
+    return Texts(
+        Instruction(query, options.query_instruction_format),
+        Instruction(passage, options.passage_instruction_format),
+    )
+
+
+def tell_arguments(student: Student, texts: Texts, rows: Sequence[TrainingRow]) -> dict[str, Any]:
+    """The constructor arguments by which scoring does as training did, where its family's own are others."""
+    told = student.tell_arguments({row.prompt for row in rows})
+    names = ("query_instruction", "passage_instruction")
+    for name, instruction, own in zip(names, (texts.query, texts.passage), student.instructions, strict=True):
+        if instruction != Instruction(own, "{}{}"):
+            told[f"{name}_for_rerank"] = instruction.text
+            told[f"{name}_format"] = instruction.format
+    return told
+
+
+def make_callbacks(training: TrainingOptions) -> list[TrainerCallback]:
+    """What watches a training: the log as CSV, and who stops it early."""
+    callbacks: list[TrainerCallback] = [CsvLog()]
+    if training.early_stopping_patience is not None:
+        callbacks.append(
+            EarlyStoppingCallback(training.early_stopping_patience, training.early_stopping_threshold)
         )
+    return callbacks
+
+
+def _list_rows(by_file: Rows) -> list[TrainingRow]:
+    return [row for rows in by_file.values() for row in rows]
+
+
+def _make_layered(student: LayeredStudent, options: ModelOptions, training: TrainingOptions) -> str:
+    """Write the reranker that a plain model becomes, once for all processes; gives its folder."""
+    folder = Path(training.output_dir) / WITH_HEADS
+    with training.main_process_first(desc="new heads"):
+        if not (folder / CONFIG_FILE).exists():
+            make_layered(student, str(folder), options.start_layer, options.head_multi)
+    return str(folder)
+
+
+def _is_plain(training: TrainingOptions) -> bool:
+    is_sharded = bool(training.fsdp or training.deepspeed)
+    return training.device.type == "cpu" and not is_sharded and not training.activation_checkpointing
+
+
+def _refuse_too_few(rows: Sequence[TrainingRow], training: TrainingOptions) -> None:
+    at_once = training.train_batch_size * training.world_size
+    if training.dataloader_drop_last and len(rows) < at_once:
+        raise BadArgument(
+            f"--per_device_train_batch_size: a batch takes {at_once} groups and there are {len(rows)} rows; "
+            "make it smaller, or --dataloader_drop_last false"
+        )
+
+
+def _is_whole(folder: Path) -> bool:
+    """Was the checkpoint's last file written to its end?"""
+    try:
+        json.loads((folder / STATE_FILE).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    return True
+
+
+def _read_step(folder: Path) -> int:
+    return int(folder.name.removeprefix(CHECKPOINT))
+
+
+def _finish(
+    options: Options, student: Student, model: torch.nn.Module, rows: dict[str, Rows], history: Any
+) -> None:
+    """Cast and merge the adapter, and describe what was trained."""
+    model_options, _, training = options
     folder = Path(training.output_dir)
-    if folder.is_dir() and any(folder.iterdir()) and not training.resume_from_checkpoint:
-        raise BadArgument(f"--output_dir: {folder} is not empty; give another, or --resume_from_checkpoint")
-
-
-def _cast_adapter(folder: Path, dtype: torch.dtype) -> None:
-    """Rewrite a saved adapter in another precision."""
-    file = folder / ADAPTER_FILE
-    with safe_open(file, framework="pt") as saved:
-        weights = {name: saved.get_tensor(name).to(dtype) for name in saved.keys()}  # noqa: SIM118
-        metadata = saved.metadata()
-    save_file(weights, file, metadata)
+    uses_adapter = isinstance(model, PeftModel)
+    notes = []
+    if uses_adapter:
+        adapters.cast_adapter(folder, getattr(torch, model_options.adapter_dtype))
+    raw = model_options.raw_peft or []
+    if raw:
+        notes.append(f"It belongs to that model with these adapters merged into it: {', '.join(raw)}.")
+    if uses_adapter and model_options.save_merged_lora_model:
+        merge_adapters(student, [*raw, str(folder)], folder / MERGED)
+        notes.append(f"The model with everything merged into it is in `{MERGED}`.")
+    write_card(
+        folder,
+        options,
+        family=student.family.value,
+        uses_adapter=uses_adapter,
+        files={split: [(file, len(found)) for file, found in read.items()] for split, read in rows.items()},
+        history=history,
+        notes=notes,
+    )

@@ -44,6 +44,20 @@ def can_pack(model: nn.Module) -> bool:
     return is_own and config.model_type in HEADS and not config.is_decoder
 
 
+def pack_forward(model: Any) -> None:
+    """Have the model itself read packed batches, as ``PackedEncoder`` does: in training it is what is called,
+    wrapped for adapters and for several processes, and what is saved.
+    """
+    packed = PackedEncoder(model).forward
+
+    def forward(
+        input_ids: Tensor, lengths: Tensor, token_type_ids: Tensor | None = None, **_unused: Any
+    ) -> SequenceClassifierOutput:
+        return packed(input_ids, lengths, token_type_ids)  # peft names all that the model could be given
+
+    model.forward = forward
+
+
 @dataclass(frozen=True)
 class Run:
     """``n`` neighbouring sequences of one length: the number of the first, and the row of its first token."""
@@ -131,16 +145,20 @@ def _pass(layer: Any, hidden: Tensor, context: Tensor, runs: Sequence[Run]) -> T
     """Pass a layer with all tokens (N, H) of ``context``, or with only the first of each sequence (B, H)."""
     attention = layer.attention.self
     query, key, value = attention.query(hidden), attention.key(context), attention.value(context)
-    mixed = torch.empty_like(query)
+    dropout = attention.dropout.p if attention.training else 0.0
+    mixed = []
     for run in runs:
         places = run.tokens if len(hidden) == len(context) else run.sequences
-        by_head = (
+        heads = (
             part.view(run.n, -1, attention.num_attention_heads, attention.attention_head_size).transpose(1, 2)
             for part in (query[places], key[run.tokens], value[run.tokens])
         )
-        attended = functional.scaled_dot_product_attention(*by_head)
-        mixed[places] = attended.transpose(1, 2).reshape(-1, mixed.shape[1])
-    parts = zip(torch.split(mixed, ROWS_AT_ONCE), torch.split(hidden, ROWS_AT_ONCE), strict=True)
+        query_heads, key_heads, value_heads = heads
+        attended = functional.scaled_dot_product_attention(
+            query_heads, key_heads, value_heads, dropout_p=dropout
+        )
+        mixed.append(attended.transpose(1, 2).reshape(-1, query.shape[1]))
+    parts = zip(torch.split(torch.cat(mixed), ROWS_AT_ONCE), torch.split(hidden, ROWS_AT_ONCE), strict=True)
     return torch.cat([_feed_forward(layer, *part) for part in parts])
 
 
