@@ -11,19 +11,22 @@ FIRST = ("step", "epoch")
 
 
 class CsvLog(TrainerCallback):
-    """Writes ``log.csv`` anew at every log: a training that goes on after a kill has one whole file."""
+    """Writes ``log.csv``; a training that goes on after a kill writes the lines before it anew."""
+
+    def __init__(self) -> None:
+        self._columns: list[str] = []
 
     def on_log(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        if state.is_world_process_zero:
-            write_log(Path(args.output_dir) / LOG_FILE, state.log_history)
-
-
-def write_log(file: Path, history: list[dict[str, float]]) -> None:
-    """Write what a trainer logged; a figure that a line does not have is left empty."""
-    columns = [*FIRST, *dict.fromkeys(name for line in history for name in line if name not in FIRST)]
-    fresh = file.with_suffix(".new")
-    with fresh.open("w", encoding="utf-8", newline="") as opened:
-        lines = csv.DictWriter(opened, columns, restval="")
-        lines.writeheader()
-        lines.writerows(history)
-    fresh.replace(file)
+        if not state.is_world_process_zero:
+            return
+        lines = state.log_history[-1:]
+        starts_anew = not set(lines[0]) <= set(self._columns)
+        if starts_anew:
+            lines = state.log_history
+            self._columns = list(dict.fromkeys([*FIRST, *(name for line in lines for name in line)]))
+        file = Path(args.output_dir) / LOG_FILE
+        with file.open("w" if starts_anew else "a", encoding="utf-8", newline="") as opened:
+            writer = csv.DictWriter(opened, self._columns, restval="")
+            if starts_anew:
+                writer.writeheader()
+            writer.writerows(lines)

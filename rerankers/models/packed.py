@@ -60,20 +60,10 @@ def pack_forward(model: Any) -> None:
 
 @dataclass(frozen=True)
 class Run:
-    """``n`` neighbouring sequences of one length: the number of the first, and the row of its first token."""
+    """``n`` neighbouring sequences of one length."""
 
     n: int
     length: int
-    first: int
-    row: int
-
-    @property
-    def sequences(self) -> slice:
-        return slice(self.first, self.first + self.n)
-
-    @property
-    def tokens(self) -> slice:
-        return slice(self.row, self.row + self.n * self.length)
 
 
 class PackedEncoder(nn.Module):
@@ -133,33 +123,33 @@ class PackedEncoder(nn.Module):
 
 def find_runs(lengths: Sequence[int]) -> Iterator[Run]:
     """Sequences of like length stand together, so that there are fewer runs than sequences."""
-    first = row = 0
     for length, alike in groupby(lengths):
-        n = len(list(alike))
-        yield Run(n, length, first, row)
-        first += n
-        row += n * length
+        yield Run(len(list(alike)), length)
 
 
 def _pass(layer: Any, hidden: Tensor, context: Tensor, runs: Sequence[Run]) -> Tensor:
     """Pass a layer with all tokens (N, H) of ``context``, or with only the first of each sequence (B, H)."""
     attention = layer.attention.self
-    query, key, value = attention.query(hidden), attention.key(context), attention.value(context)
+    n_tokens = [run.n * run.length for run in runs]
+    n_places = n_tokens if len(hidden) == len(context) else [run.n for run in runs]
+    # split, not sliced: a slice's gradient would be as large as the whole
+    by_run = zip(
+        attention.query(hidden).split(n_places),
+        attention.key(context).split(n_tokens),
+        attention.value(context).split(n_tokens),
+        strict=True,
+    )
     dropout = attention.dropout.p if attention.training else 0.0
     mixed = []
-    for run in runs:
-        places = run.tokens if len(hidden) == len(context) else run.sequences
-        heads = (
+    for run, parts in zip(runs, by_run, strict=True):
+        query, key, value = (
             part.view(run.n, -1, attention.num_attention_heads, attention.attention_head_size).transpose(1, 2)
-            for part in (query[places], key[run.tokens], value[run.tokens])
+            for part in parts
         )
-        query_heads, key_heads, value_heads = heads
-        attended = functional.scaled_dot_product_attention(
-            query_heads, key_heads, value_heads, dropout_p=dropout
-        )
-        mixed.append(attended.transpose(1, 2).reshape(-1, query.shape[1]))
-    parts = zip(torch.split(torch.cat(mixed), ROWS_AT_ONCE), torch.split(hidden, ROWS_AT_ONCE), strict=True)
-    return torch.cat([_feed_forward(layer, *part) for part in parts])
+        attended = functional.scaled_dot_product_attention(query, key, value, dropout_p=dropout)
+        mixed.append(attended.transpose(1, 2).reshape(len(parts[0]), -1))
+    blocks = zip(torch.split(torch.cat(mixed), ROWS_AT_ONCE), torch.split(hidden, ROWS_AT_ONCE), strict=True)
+    return torch.cat([_feed_forward(layer, *block) for block in blocks])
 
 
 def _feed_forward(layer: Any, mixed: Tensor, hidden: Tensor) -> Tensor:
