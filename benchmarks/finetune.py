@@ -1,8 +1,8 @@
 """Our training against FlagEmbedding's on the same models and rows: ``python -m benchmarks.finetune``.
 
-Every step sees all rows, each with all of its passages, and there is no dropout, so both have to have the same
-losses: how far these are apart is told beside the pairs a second. The two take turns, each time in a new process;
-only training itself is timed.
+Every step sees all rows, each with all of its passages, and there is no dropout, so both have to have the
+same losses: how far these are apart is told beside the pairs a second. The two take turns, each time in a new
+process; only training itself is timed.
 """
 
 import argparse

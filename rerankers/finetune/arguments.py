@@ -212,11 +212,15 @@ class DataOptions:
         default=None,
         metadata={"help": "Put before every query (default: as scoring does, 'A: ' for language models)."},
     )
-    query_instruction_format: str = field(default="{}{}", metadata={"help": "Joins that and the query."})
+    query_instruction_format: str | None = field(
+        default=None, metadata={"help": "Joins that and the query (default: as scoring does, {}{})."}
+    )
     passage_instruction_for_rerank: str | None = field(
         default=None, metadata={"help": "Put before every passage (default: as scoring does, 'B: ')."}
     )
-    passage_instruction_format: str = field(default="{}{}", metadata={"help": "Joins that and the passage."})
+    passage_instruction_format: str | None = field(
+        default=None, metadata={"help": "Joins that and the passage (default: as scoring does, {}{})."}
+    )
     prompt: str | None = field(
         default=None,
         metadata={

@@ -19,15 +19,21 @@ SHUFFLED_FROM = 101
 Draw = tuple[int, int]
 """An epoch, and a row's place."""
 EncodePairs = Callable[[Sequence[Pair], str | None], list[Row]]
-"""Pairs of one row with instructions applied, and the row's own prompt, to rows of ids."""
+"""Pairs with instructions applied, and the prompt that is their rows' own, to rows of ids."""
 
 
 @dataclass(frozen=True)
 class Group:
-    """One query with G passages as rows of ids, the relevant one first, and the teacher's score of each."""
+    """One query with each of G passages, the relevant one first.
 
-    rows: list[Row]
-    teacher_scores: list[float] | None
+    Args:
+        prompt: the row's own.
+        teacher_scores: of each passage.
+    """
+
+    pairs: list[Pair]
+    prompt: str | None = None
+    teacher_scores: list[float] | None = None
 
 
 @dataclass(frozen=True)
@@ -84,7 +90,6 @@ class GroupDataset(Dataset[Group]):
     def __init__(
         self,
         rows: Sequence[TrainingRow],
-        encode: EncodePairs,
         texts: Texts,
         *,
         group_size: int,
@@ -93,7 +98,6 @@ class GroupDataset(Dataset[Group]):
         seed: int,
     ) -> None:
         self._rows = rows
-        self._encode = encode
         self._texts = texts
         self.group_size = group_size
         self._shuffle_ratio = shuffle_ratio
@@ -114,7 +118,7 @@ class GroupDataset(Dataset[Group]):
         teacher_scores = None
         if self._distil and row.pos_scores is not None and row.neg_scores is not None:
             teacher_scores = [row.pos_scores[positive], *(row.neg_scores[i] for i in negatives)]
-        return Group(self._encode(self._texts.pair(row, passages), row.prompt), teacher_scores)
+        return Group(self._texts.pair(row, passages), row.prompt, teacher_scores)
 
 
 def draw_negatives(n_available: int, n_wanted: int, rng: random.Random) -> list[int]:
@@ -144,16 +148,28 @@ class GroupCollator:
         token_budget: padded tokens a slice may hold; None is one slice.
     """
 
-    def __init__(self, make_batch: Callable[[Sequence[Row]], Batch], token_budget: int | None) -> None:
+    def __init__(
+        self, encode: EncodePairs, make_batch: Callable[[Sequence[Row]], Batch], token_budget: int | None
+    ) -> None:
+        self._encode = encode
         self._make_batch = make_batch
         self._token_budget = token_budget
 
     def __call__(self, groups: Sequence[Group]) -> dict[str, Any]:
-        batch = self.cut([row for group in groups for row in group.rows])
+        batch = self.cut(self._encode_groups(groups))
         scores = [group.teacher_scores for group in groups]
         if scores[0] is not None:
             batch["teacher_scores"] = torch.tensor(scores, dtype=torch.float32)
         return batch
+
+    def _encode_groups(self, groups: Sequence[Group]) -> list[Row]:
+        """All groups in one go, but for those with prompts of their own; group after group."""
+        pairs = [(group.prompt, pair) for group in groups for pair in group.pairs]
+        rows: dict[tuple[str | None, Pair], Row] = {}
+        for prompt in {group.prompt for group in groups}:
+            asked = [pair for own, pair in pairs if own == prompt]
+            rows |= zip(((prompt, pair) for pair in asked), self._encode(asked, prompt), strict=True)
+        return [rows[pair] for pair in pairs]
 
     def cut(self, rows: Sequence[Row]) -> dict[str, Any]:
         """``slices`` and ``places`` of these rows."""

@@ -40,6 +40,16 @@ ONLY_FOR: Mapping[str, frozenset[RerankerModelClass]] = {
 }
 """The families that an option is for, where it is not for all."""
 
+AT_LEAST: Mapping[str, int] = {
+    "train_group_size": 2,  # a relevant passage and a negative
+    "query_max_len": 1,
+    "passage_max_len": 1,
+    "max_len": 1,
+    "max_example_num_per_dataset": 1,
+    "pad_to_multiple_of": 1,
+}
+"""The least that a number may be."""
+
 
 def refuse_senseless(model: ModelOptions, data: DataOptions, training: TrainingOptions) -> None:
     """Raise BadArgument for what has no sense whatever the model is."""
@@ -47,7 +57,7 @@ def refuse_senseless(model: ModelOptions, data: DataOptions, training: TrainingO
         for name in _list_given(options):
             if name in REFUSED:
                 raise BadArgument(f"--{name}: {REFUSED[name]}")
-    _refuse_unfit(model, data, training)
+    _refuse_unfit(model, data)
     _refuse_evaluation(data, training)
     folder = Path(training.output_dir)
     may_be_full = training.resume_from_checkpoint or training.overwrite_output_dir
@@ -73,20 +83,18 @@ def _list_given(options: Any) -> dict[str, Any]:
     }
 
 
-def _refuse_unfit(model: ModelOptions, data: DataOptions, training: TrainingOptions) -> None:
-    if data.train_group_size < 2:
-        raise BadArgument(
-            "--train_group_size: a group needs a relevant passage and a negative, so at least 2"
-        )
+def _refuse_unfit(model: ModelOptions, data: DataOptions) -> None:
+    for name, least in AT_LEAST.items():
+        found = getattr(data, name)
+        if found is not None and found < least:
+            raise BadArgument(f"--{name}: expected at least {least}, found {found}")
     if not 0 <= data.shuffle_ratio <= 1:
         raise BadArgument(f"--shuffle_ratio: expected 0 to 1, found {data.shuffle_ratio}")
-    for name in ("query_max_len", "passage_max_len", "max_len", "max_example_num_per_dataset"):
-        if getattr(data, name) < 1:
-            raise BadArgument(f"--{name}: expected at least 1, found {getattr(data, name)}")
-    if data.pad_to_multiple_of is not None and data.pad_to_multiple_of < 1:
-        raise BadArgument(f"--pad_to_multiple_of: expected at least 1, found {data.pad_to_multiple_of}")
     if model.use_lora is False and (model.lora_rank or model.from_peft):
         raise BadArgument("--use_lora: no adapter is wanted, but --lora_rank or --from_peft asks for one")
+    for name in ("lora_rank", "lora_dropout", "target_modules", "modules_to_save"):
+        if model.from_peft is not None and getattr(model, name) is not None:
+            raise BadArgument(f"--{name}: the adapter of --from_peft keeps its own")
     if model.use_lora and model.lora_rank == 0:
         raise BadArgument("--lora_rank: an adapter has a rank of at least 1")
     if model.head_type not in (None, "simple"):

@@ -1,6 +1,7 @@
 """One training from its options to the saved model or adapter."""
 
 import json
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ import torch
 from peft import PeftModel
 from transformers import EarlyStoppingCallback, TrainerCallback, set_seed
 
-from rerankers.auto import choose_config
+from rerankers.auto import RerankerConfig, choose_config
 from rerankers.base import Instruction
 from rerankers.detection import CONFIG_FILE, RerankerModelClass, read_json
 from rerankers.devices import default_token_budget
@@ -49,6 +50,10 @@ WITH_HEADS = "base_with_heads"
 STATE_FILE = "trainer_state.json"
 CHECKPOINT = "checkpoint-"
 
+INSTRUCTIONS = ("query_instruction", "passage_instruction")
+PLAIN = "{}{}"
+SHARDED_BY = ("ACCELERATE_USE_FSDP", "ACCELERATE_USE_DEEPSPEED")
+
 FAMILY_NAMES = {
     "encoder": RerankerModelClass.ENCODER_ONLY_BASE,
     "decoder": RerankerModelClass.DECODER_ONLY_BASE,
@@ -79,11 +84,11 @@ def finetune(model_options: ModelOptions, data_options: DataOptions, training: T
     checkpoint = find_checkpoint(training)
     train_rows, eval_rows = read_data(data_options, training)
     set_seed(training.seed)  # a new head starts from it
-    family = tell_family(model_options)
-    refuse_for_family(model_options, data_options, family)
-    student = make_student(family, model_options, data_options)
+    config = tell_config(model_options)
+    refuse_for_family(model_options, data_options, config.model_class)
+    student = make_student(config, model_options, data_options)
     model = make_model(student, model_options, training)
-    texts = read_texts(student, data_options)
+    texts = read_texts(student, config, data_options)
     rows = _list_rows(train_rows)
     _refuse_too_few(rows, training)
     told = tell_arguments(student, texts, rows)
@@ -91,10 +96,9 @@ def finetune(model_options: ModelOptions, data_options: DataOptions, training: T
         model=model,
         args=training,
         processing_class=student.tokenizer,
-        data_collator=GroupCollator(student.make_batch, choose_token_budget(training)),
+        data_collator=GroupCollator(student.encode, student.make_batch, choose_token_budget(training)),
         train_dataset=GroupDataset(
             rows,
-            student.encode,
             texts,
             group_size=data_options.train_group_size,
             shuffle_ratio=data_options.shuffle_ratio,
@@ -149,24 +153,36 @@ def read_data(options: DataOptions, training: TrainingOptions) -> tuple[Rows, Ro
     return train_rows, eval_rows
 
 
-def tell_family(options: ModelOptions) -> RerankerModelClass:
-    """The family that is trained."""
+def tell_config(options: ModelOptions) -> RerankerConfig:
+    """The family that is trained, and how its published model is asked.
+
+    Raises:
+        BadArgument: nothing tells the family, or two options tell two.
+    """
+    path = options.model_name_or_path.rstrip("/")
     access = HubAccess(options.trust_remote_code, options.cache_dir)
     if options.model_type == "from_raw_model":
-        return find_seed(read_json(options.model_name_or_path, CONFIG_FILE, access) or {}).family
-    if options.model_type in FAMILY_NAMES:
-        return FAMILY_NAMES[options.model_type]
-    return choose_config(options.model_name_or_path.rstrip("/"), options.model_class, access).model_class
+        family = find_seed(read_json(path, CONFIG_FILE, access) or {}).family
+    elif options.model_type in FAMILY_NAMES:
+        family = FAMILY_NAMES[options.model_type]
+    else:
+        return choose_config(path, options.model_class, access)
+    if options.model_class not in (None, family.value):
+        raise BadArgument(
+            f"--model_class: {options.model_class}, but --model_type {options.model_type} is {family.value}"
+        )
+    return RerankerConfig(family)
 
 
-def make_student(family: RerankerModelClass, model: ModelOptions, data: DataOptions) -> Student:
+def make_student(config: RerankerConfig, model: ModelOptions, data: DataOptions) -> Student:
     """The family with what the options wish of it, and its tokenizer."""
     path = model.model_name_or_path
+    published = config.arguments
     wishes = Wishes(
         limits=read_limits(data),
-        prompt=data.prompt,
-        separator=data.sep_token,
-        answers=data.answers or (),
+        prompt=published.get("prompt") if data.prompt is None else data.prompt,
+        separator=published.get("separator") if data.sep_token is None else data.sep_token,
+        answers=data.answers or published.get("answers", ()),
         multiple_of=data.pad_to_multiple_of or 1,
         attn_implementation="flash_attention_2" if model.use_flash_attn else None,
         start_layer=model.start_layer,
@@ -174,7 +190,7 @@ def make_student(family: RerankerModelClass, model: ModelOptions, data: DataOpti
         compress_ratios=model.compress_ratios,
     )
     access = HubAccess(model.trust_remote_code, model.cache_dir)
-    return STUDENTS[family](path, model.tokenizer_name or path, access, wishes)
+    return STUDENTS[config.model_class](path, model.tokenizer_name or path, access, wishes)
 
 
 def read_limits(options: DataOptions) -> Limits:
@@ -196,6 +212,8 @@ def make_model(student: Student, options: ModelOptions, training: TrainingOption
         student.path = _make_layered(student, options, training)
     model: Any
     model, unfilled = student.load(quantization)
+    if options.head_multi is not None and options.head_multi == model.layout.has_shared_head:
+        raise BadArgument(f"--head_multi: {options.head_multi}, but the model's heads are otherwise")
     if uses_adapter:
         adapters.refuse_lost(unfilled, options, student)
     if quantization is not None:
@@ -213,31 +231,34 @@ def make_model(student: Student, options: ModelOptions, training: TrainingOption
 
 def choose_token_budget(training: TrainingOptions) -> int | None:
     """Tokens a forward pass; None, one pass a step, where the parts of a model are gathered for each."""
-    if training.fsdp or training.deepspeed:
+    if _is_sharded(training):
         return training.token_budget
     return training.token_budget or default_token_budget(training.device)
 
 
-def read_texts(student: Student, options: DataOptions) -> Texts:
-    """The instructions around query and passage: those given, else those of the family's scoring."""
-    given = (options.query_instruction_for_rerank, options.passage_instruction_for_rerank)
-    query, passage = (
-        own if asked is None else asked for asked, own in zip(given, student.instructions, strict=True)
-    )
-    return Texts(
-        Instruction(query, options.query_instruction_format),
-        Instruction(passage, options.passage_instruction_format),
-    )
+def read_texts(student: Student, config: RerankerConfig, options: DataOptions) -> Texts:
+    """The instructions around query and passage: those given, else those of the model's scoring."""
+    own = dict(zip(INSTRUCTIONS, student.instructions, strict=True))
+
+    def read(side: str) -> Instruction:
+        text, form = (f"{side}_{part}" for part in ("for_rerank", "format"))
+        asked = {name: getattr(options, name) for name in (text, form)}
+        scored = {text: own[side], form: PLAIN} | dict(config.arguments)
+        found = {name: scored[name] if value is None else value for name, value in asked.items()}
+        return Instruction(found[text], found[form])
+
+    query, passage = map(read, INSTRUCTIONS)
+    return Texts(query, passage)
 
 
 def tell_arguments(student: Student, texts: Texts, rows: Sequence[TrainingRow]) -> dict[str, Any]:
     """The constructor arguments by which scoring does as training did, where its family's own are others."""
     told = student.tell_arguments({row.prompt for row in rows})
-    names = ("query_instruction", "passage_instruction")
-    for name, instruction, own in zip(names, (texts.query, texts.passage), student.instructions, strict=True):
-        if instruction != Instruction(own, "{}{}"):
-            told[f"{name}_for_rerank"] = instruction.text
-            told[f"{name}_format"] = instruction.format
+    used = (texts.query, texts.passage)
+    for side, instruction, own in zip(INSTRUCTIONS, used, student.instructions, strict=True):
+        if instruction != Instruction(own, PLAIN):
+            told[f"{side}_for_rerank"] = instruction.text
+            told[f"{side}_format"] = instruction.format
     return told
 
 
@@ -264,9 +285,15 @@ def _make_layered(student: LayeredStudent, options: ModelOptions, training: Trai
     return str(folder)
 
 
+def _is_sharded(training: TrainingOptions) -> bool:
+    """Is the model spread over processes, as an option or accelerate's own configuration says?"""
+    by_accelerate = any(os.environ.get(name) == "true" for name in SHARDED_BY)
+    return bool(training.fsdp or training.deepspeed or by_accelerate)
+
+
 def _is_plain(training: TrainingOptions) -> bool:
-    is_sharded = bool(training.fsdp or training.deepspeed)
-    return training.device.type == "cpu" and not is_sharded and not training.activation_checkpointing
+    is_cpu = training.device.type == "cpu"
+    return is_cpu and not _is_sharded(training) and not training.activation_checkpointing
 
 
 def _refuse_too_few(rows: Sequence[TrainingRow], training: TrainingOptions) -> None:

@@ -17,10 +17,12 @@ from rerankers import (
     LayerWiseFlagLLMReranker,
     LightWeightFlagLLMReranker,
 )
+from rerankers.auto import QWEN3_FORMAT
 from rerankers.finetune.arguments import read_options
 from rerankers.finetune.groups import GroupCollator
 from rerankers.finetune.loss import compute_group_loss, compute_loss
-from rerankers.finetune.run import make_model, make_student, tell_family
+from rerankers.finetune.rows import TrainingRow
+from rerankers.finetune.run import make_model, make_student, read_texts, tell_arguments, tell_config
 from tests.rerankers.training import (
     LORA,
     PAIRS,
@@ -71,7 +73,7 @@ def prepare(train_file, tmp_path):
         model, data, training = read_options(
             list_arguments(base, train_file, tmp_path / "none", *options), "finetune"
         )
-        student = make_student(tell_family(model), model, data)
+        student = make_student(tell_config(model), model, data)
         return student, make_model(student, model, training)
 
     return make
@@ -80,7 +82,7 @@ def prepare(train_file, tmp_path):
 def score_in_memory(student, model, prompt=None):
     """Score with a model as training left it, by the sequences of scoring where these are the same."""
     instructed = [("A: " + q, "B: " + p) if student.task_type == "CAUSAL_LM" else (q, p) for q, p in PAIRS]
-    batch = GroupCollator(student.make_batch, None).cut(student.encode(instructed, prompt))
+    batch = GroupCollator(student.encode, student.make_batch, None).cut(student.encode(instructed, prompt))
     with torch.inference_mode():
         found = [student.score(model.eval(), part, None) for part in batch["slices"]]
     return torch.cat(found, dim=1)[0, batch["places"]].tolist()
@@ -137,7 +139,9 @@ def test_gradients_reach_what_is_trained_and_nothing_else(request, name, options
     """Every head of the layers that are trained, too."""
     asked = [] if name == "bert" else PROMPTED
     student, model = prepare(request.getfixturevalue(f"{name}_folder"), *options, *asked)
-    batch = GroupCollator(student.make_batch, 64).cut(student.encode([(q, p) for q, p in PAIRS[:2]], None))
+    batch = GroupCollator(student.encode, student.make_batch, 64).cut(
+        student.encode([(q, p) for q, p in PAIRS[:2]], None)
+    )
     scores = torch.cat(
         [student.score(model.train(), part, random.Random(0)) for part in batch["slices"]], dim=1
     )
@@ -289,8 +293,16 @@ def test_the_last_layer_teaches_the_others_unless_there_is_a_teacher():
         pytest.param(
             "minicpm", ["--start_layer", "1"], "--start_layer: 1: .* layers \\[2", id="no head there"
         ),
+        pytest.param("minicpm", ["--head_multi", "false"], "--head_multi", id="one head"),
         pytest.param("minicpm", ["--head_type", "complex"], "--head_type", id="other heads"),
         pytest.param("minicpm", ["--load_in_4bit"], "--load_in_4bit", id="own layers in 4 bits"),
+        pytest.param(
+            "bert",
+            ["--model_type", "encoder", "--model_class", "decoder-only-base"],
+            "--model_class",
+            id="two families",
+        ),
+        pytest.param("bert", [*LORA, "--from_peft", "x"], "--lora_rank: .* keeps its own", id="own rank"),
         pytest.param("bert", [*LORA, "--load_in_4bit"], "--load_in_4bit: needs a GPU", id="4 bits on a CPU"),
         pytest.param("bert", [*LORA, "--target_modules", "x"], "--target_modules", id="no such layer"),
         pytest.param(
@@ -337,6 +349,19 @@ def test_how_it_was_trained_is_how_it_is_loaded(llama_folder, train_file, tmp_pa
     assert found == pytest.approx(told.compute_score(PAIRS), abs=TOLERANCE)
     json_of_it = json.loads((written / "reranker.json").read_text())
     assert "passage_instruction_for_rerank" not in json_of_it
+
+
+def test_a_published_model_is_trained_as_it_is_asked(llama_folder, train_file, tmp_path):
+    """Known by its name; its adapter's folder has another one, and tells."""
+    base = tmp_path / "Qwen3-Reranker-0.6B"
+    shutil.copytree(llama_folder, base)
+    model, data, _ = read_options(list_arguments(base, train_file, tmp_path / "none"), "finetune")
+    config = tell_config(model)
+    student = make_student(config, model, data)
+    texts = read_texts(student, config, data)
+    assert texts.pair(TrainingRow(**ROWS[0]), ["p"])[0][0].endswith("<Query>: delete a folder\n")
+    told = tell_arguments(student, texts, [TrainingRow(**ROWS[0])])
+    assert told == {**QWEN3_FORMAT, "answers": list(QWEN3_FORMAT["answers"])}
 
 
 def test_a_plain_model_gets_heads(llama_folder, train_file, tmp_path):

@@ -10,6 +10,7 @@ from rerankers import (
     FlagReranker,
     LayerWiseFlagLLMReranker,
     LightWeightFlagLLMReranker,
+    RerankerConfig,
     RerankerModelClass,
 )
 from rerankers.finetune.arguments import DataOptions, ModelOptions
@@ -76,7 +77,9 @@ def test_training_batch_agrees_with_the_recorded_one(golden, family, distil):
     recorded = json.loads((golden[0] / "golden_finetune.json").read_text())
     case = next(c for c in recorded["cases"] if c["family"] == family and c["kd"] == distil)
     model_folder = golden[0] / "models" / golden[1]["families"][family]["model"]
-    student = make_student(FAMILIES_TRAINED[family], ModelOptions(str(model_folder)), DataOptions([]))
+    student = make_student(
+        RerankerConfig(FAMILIES_TRAINED[family]), ModelOptions(str(model_folder)), DataOptions([])
+    )
     model, _ = student.load()
     rows, expected = [], []
     for group, prompt in _picked_groups(recorded["rows"], case["picked"], family):

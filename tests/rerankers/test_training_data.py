@@ -141,18 +141,15 @@ def test_negatives_repeat_only_when_too_few(n_available, n_wanted):
     assert max(drawn.count(i) for i in drawn) <= -(-n_wanted // n_available)
 
 
-def make_dataset(row, **options):
-    """Groups whose ids are the pairs themselves."""
-    options = {"group_size": 3, "shuffle_ratio": 0.0, "distil": True, "seed": 0, "texts": PLAIN} | options
-    return GroupDataset(
-        [TrainingRow(**row)], lambda pairs, prompt: [(*pair, prompt) for pair in pairs], **options
-    )
+def make_dataset(row, texts=PLAIN, **options):
+    options = {"group_size": 3, "shuffle_ratio": 0.0, "distil": True, "seed": 0} | options
+    return GroupDataset([TrainingRow(**row)], texts, **options)
 
 
 def test_a_group_starts_with_its_relevant_passage():
     """The teacher's scores stay with their passages."""
     group = make_dataset(SCORED)[0, 0]
-    passages = [passage for _, passage, _ in group.rows]
+    passages = [passage for _, passage in group.pairs]
     assert passages[0] == SCORED["pos"][0]
     scored = dict(zip([*SCORED["pos"], *SCORED["neg"]], [3.5, -1.0, 0.5], strict=True))
     assert group.teacher_scores == [scored[passage] for passage in passages]
@@ -160,11 +157,11 @@ def test_a_group_starts_with_its_relevant_passage():
 
 def test_a_draw_depends_on_seed_epoch_and_row_alone():
     row = ROW | {"neg": [str(number) for number in range(50)]}
-    first = [make_dataset(row)[epoch, 0].rows for epoch in range(3)]
+    first = [make_dataset(row)[epoch, 0].pairs for epoch in range(3)]
     random.seed(5)
-    assert first == [make_dataset(row)[epoch, 0].rows for epoch in range(3)]
+    assert first == [make_dataset(row)[epoch, 0].pairs for epoch in range(3)]
     assert first[0] != first[1]
-    assert first[0] != make_dataset(row, seed=1)[0, 0].rows
+    assert first[0] != make_dataset(row, seed=1)[0, 0].pairs
 
 
 def test_every_row_comes_once_an_epoch_in_another_order():
@@ -181,8 +178,10 @@ def test_instructions_and_prompts_of_a_row_overrule():
     """A row's instruction only where there is one to overrule."""
     told = Texts(Instruction("Q", "{}: {}"), Instruction(None, "{}{}"))
     row = ROW | {"query_prompt": "ask", "passage_prompt": "tell", "prompt": "well?"}
-    assert make_dataset(row, texts=told)[0, 0].rows[0] == ("ask: delete a folder", "remove a tree", "well?")
-    assert make_dataset(ROW, texts=told)[0, 0].rows[0] == ("Q: delete a folder", "remove a tree", None)
+    found = [make_dataset(given, told)[0, 0] for given in (row, ROW)]
+    assert found[0].pairs[0] == ("ask: delete a folder", "remove a tree")
+    assert found[1].pairs[0] == ("Q: delete a folder", "remove a tree")
+    assert [group.prompt for group in found] == ["well?", None]
 
 
 def test_long_relevant_passages_are_shuffled_in_thirds():
@@ -195,14 +194,28 @@ def test_long_relevant_passages_are_shuffled_in_thirds():
     assert shuffle_text("a short one", 1.0, rng) == "a short one"
 
 
+def encode_words(pairs, prompt):
+    """A token a word, and the prompt's number before them."""
+    return [{"input_ids": [int(prompt or 0)] + [1] * len(passage.split())} for _, passage in pairs]
+
+
 def test_a_batch_is_cut_into_slices_within_the_budget():
-    """Of like length; the places bring their rows back into order."""
-    rows = [{"input_ids": [1] * length} for length in (3, 9, 1, 8, 2)]
-    batch = GroupCollator(lambda part: pad_rows(part, 0), token_budget=18)([Group(rows, None)])
+    """Of like length; the places bring their rows back into order, whatever their prompts."""
+    groups = [
+        Group([("q", "a " * length) for length in lengths], prompt)
+        for prompt, lengths in (("7", (2, 8)), (None, (0,)), ("7", (7, 1)))
+    ]
+
+    def collate(token_budget):
+        return GroupCollator(encode_words, lambda part: pad_rows(part, 0), token_budget)(groups)
+
+    batch = collate(18)
     assert [tuple(part["input_ids"].shape) for part in batch["slices"]] == [(2, 9), (3, 3)]
-    lengths = [int(n) for part in batch["slices"] for n in part["attention_mask"].sum(1)]
-    assert [lengths[place] for place in batch["places"]] == [3, 9, 1, 8, 2]
-    assert len(GroupCollator(lambda part: pad_rows(part, 0), None)([Group(rows, None)])["slices"]) == 1
+    rows = [row for part in batch["slices"] for row in zip(*part.values(), strict=True)]
+    in_order = [rows[place] for place in batch["places"]]
+    assert [int(mask.sum()) for _, mask in in_order] == [3, 9, 1, 8, 2]
+    assert [int(ids[0]) for ids, _ in in_order] == [7, 7, 0, 7, 7]
+    assert len(collate(None)["slices"]) == 1
 
 
 @pytest.mark.parametrize(
