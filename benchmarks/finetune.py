@@ -128,7 +128,9 @@ def run(match: Match, pythons: dict[str, Path], rounds: int) -> Iterator[Row]:
         best = min(training.seconds for training in found)
         peak = max(training.peak_mb for training in found)
         added = peak - min(training.loaded_mb for training in found)
-        figure = f"{n_pairs / best:.3g} pairs/s; {peak:.0f} MB, of it {added:.0f} MB by training"
+        speed = n_pairs / best
+        figure = f"{speed:,.0f} pairs/s;" if speed > 100 else f"{speed:.2f} pairs/s;"
+        figure += f" {peak:.0f} MB, of it {added:.0f} MB by training"
         if found is theirs:
             pairs = zip(ours, theirs, strict=True)
             ratios = sorted(other.seconds / own.seconds for own, other in pairs)

@@ -21,8 +21,8 @@ from rerankers.auto import QWEN3_FORMAT
 from rerankers.finetune.arguments import read_options
 from rerankers.finetune.groups import GroupCollator
 from rerankers.finetune.loss import compute_group_loss, compute_loss
+from rerankers.finetune.prepare import make_model, make_student, read_texts, tell_arguments, tell_config
 from rerankers.finetune.rows import TrainingRow
-from rerankers.finetune.run import make_model, make_student, read_texts, tell_arguments, tell_config
 from tests.rerankers.training import (
     LORA,
     PAIRS,

@@ -15,7 +15,7 @@ from rerankers import (
 )
 from rerankers.finetune.arguments import DataOptions, ModelOptions
 from rerankers.finetune.loss import compute_loss
-from rerankers.finetune.run import make_student
+from rerankers.finetune.prepare import make_student
 
 TOLERANCE = 1e-4
 BF16_TOLERANCE = 0.15  # the published code's own scores move by 0.1
