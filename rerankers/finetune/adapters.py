@@ -27,6 +27,13 @@ def wants_adapter(options: ModelOptions, student: Student) -> bool:
     return asked or (student.uses_lora and options.lora_rank != 0)
 
 
+def refuse_unused(options: ModelOptions) -> None:
+    """Raise BadArgument for what shapes an adapter where none is trained."""
+    for name in ("lora_dropout", "target_modules", "modules_to_save", "save_merged_lora_model"):
+        if getattr(options, name):
+            raise BadArgument(f"--{name}: every weight is trained; --lora_rank asks for an adapter")
+
+
 def add_adapter(model: torch.nn.Module, options: ModelOptions, student: Student) -> PeftModel:
     """Lay a trainable adapter over a frozen model: a new one, or that of ``from_peft``.
 
@@ -45,14 +52,23 @@ def add_adapter(model: torch.nn.Module, options: ModelOptions, student: Student)
         lora_alpha=options.lora_alpha,  # type: ignore[arg-type]  # peft only divides it
         lora_dropout=dropout,
         target_modules="all-linear" if targets == ["all-linear"] else targets,
-        modules_to_save=list_saved(options, student) or None,
+        modules_to_save=_find_layers(model, list_saved(options, student)) or None,
     )
     try:
         adapted: PeftModel = get_peft_model(model, config)
-    except ValueError as error:
+    except (ValueError, TypeError) as error:
         raise BadArgument(f"--target_modules, --modules_to_save: {error}") from error
     config.task_type = student.task_type  # for those who read it; peft's own class needs a transformers model
     return adapted
+
+
+def _find_layers(model: torch.nn.Module, endings: list[str]) -> list[str]:
+    """The names of the layers that peft saves for these, which are all that end so; it must be told each."""
+    names = {name for name, _ in model.named_modules()}
+    for ending in endings:
+        if not any(name.endswith(ending) for name in names):
+            raise BadArgument(f"--modules_to_save: the model has no layer {ending}")
+    return sorted({name.rsplit(".", 1)[-1] for name in names if name.endswith(tuple(endings))})
 
 
 def list_saved(options: ModelOptions, student: Student) -> list[str]:

@@ -84,6 +84,8 @@ def make_model(student: Student, options: ModelOptions, training: TrainingOption
     Raises: see ``finetune``.
     """
     uses_adapter = adapters.wants_adapter(options, student)
+    if not uses_adapter:
+        adapters.refuse_unused(options)
     if options.load_in_4bit and not uses_adapter:
         raise BadArgument("--load_in_4bit: weights in 4 bits can't be trained themselves; train an adapter")
     quantization = adapters.make_quantization(training) if options.load_in_4bit else None

@@ -77,9 +77,15 @@ def find_files(paths: Iterable[str]) -> list[Path]:
     """The files given, and those of the folders given.
 
     Raises:
-        BadTrainingFile: there is no such file, or none in a folder.
+        BadTrainingFile: there is no such file, or none in a folder, or one is named twice.
     """
-    return [file for path in paths for file in _find_files(path)]
+    files = [file for path in paths for file in _find_files(path)]
+    seen: set[Path] = set()
+    for file in files:
+        if file.resolve() in seen:
+            raise BadTrainingFile(f"{file}: is named twice")
+        seen.add(file.resolve())
+    return files
 
 
 def read_files(files: Iterable[Path], needs_scores: bool) -> dict[Path, list[TrainingRow]]:

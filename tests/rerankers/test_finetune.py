@@ -40,7 +40,7 @@ TOLERANCE = 1e-4
 
 FAMILIES = {
     "encoder": ("bert", FlagReranker, []),
-    "padded encoder": ("distilbert", FlagReranker, ["--modules_to_save", "classifier", "pre_classifier"]),
+    "padded encoder": ("distilbert", FlagReranker, []),
     "decoder": ("llama", FlagLLMReranker, PROMPTED),
     "layerwise": ("minicpm", LayerWiseFlagLLMReranker, PROMPTED),
     "lightweight": (
@@ -288,6 +288,9 @@ def test_the_last_layer_teaches_the_others_unless_there_is_a_teacher():
         pytest.param("bert", ["--no_use_fast_tokenizer"], "--use_fast_tokenizer", id="no slow tokenizer"),
         pytest.param("bert", ["--train_group_size", "1"], "--train_group_size", id="no negatives"),
         pytest.param("bert", ["--use_lora", "false", "--lora_rank", "4"], "--use_lora", id="or not"),
+        pytest.param(
+            "bert", ["--target_modules", "query"], "--target_modules: every weight", id="no adapter"
+        ),
         pytest.param("bert", ["--prompt", "p"], "--prompt: this is an encoder-only-base", id="no prompt"),
         pytest.param("llama", ["--start_layer", "1"], "--start_layer: .*layerwise", id="no layers"),
         pytest.param(
@@ -305,6 +308,9 @@ def test_the_last_layer_teaches_the_others_unless_there_is_a_teacher():
         pytest.param("bert", [*LORA, "--from_peft", "x"], "--lora_rank: .* keeps its own", id="own rank"),
         pytest.param("bert", [*LORA, "--load_in_4bit"], "--load_in_4bit: needs a GPU", id="4 bits on a CPU"),
         pytest.param("bert", [*LORA, "--target_modules", "x"], "--target_modules", id="no such layer"),
+        pytest.param(
+            "bert", [*LORA, "--modules_to_save", "x"], "--modules_to_save: .*no layer x", id="nor to save"
+        ),
         pytest.param(
             "llama", ["--query_max_len", "3", "--passage_max_len", "2"], "--query_max_len", id="room"
         ),

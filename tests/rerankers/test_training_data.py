@@ -104,6 +104,12 @@ def test_no_rows_are_refused(tmp_path, content):
         read_rows([str(tmp_path / "train.jsonl")], needs_scores=False)
 
 
+def test_a_file_that_is_named_twice_is_refused(tmp_path):
+    write_rows(tmp_path / "a.jsonl", [ROW])
+    with pytest.raises(BadTrainingFile, match=r"a\.jsonl: is named twice"):
+        read_rows([str(tmp_path), str(tmp_path / "a.jsonl")], needs_scores=False)
+
+
 def test_an_empty_file_among_others_is_refused(tmp_path):
     write_rows(tmp_path / "a.jsonl", [ROW])
     (tmp_path / "b.jsonl").touch()
