@@ -46,6 +46,7 @@ fuzz: $(READY)  ## five minutes of random inputs for each property of search_plu
 bench: $(READY)  ## prints tables and the machine, appends them to docs/benchmarks.md; the peers get environments of their own
 	@$(BIN)/python -m benchmarks
 	@$(BIN)/python -m benchmarks.rerankers
+	@$(BIN)/python -m benchmarks.finetune
 	@$(BIN)/python -m benchmarks.queueing
 	@$(BIN)/python -m benchmarks.jobs
 	@$(BIN)/python -m benchmarks.direct

@@ -16,6 +16,7 @@ COMMANDS = {
         "measure models over judged queries, beside controls",
     ),
     "finetune": ("rerankers.finetune.run", "fine-tune a reranker, whole or as an adapter"),
+    "merge": ("rerankers.finetune.merge", "make adapters a part of their model"),
 }
 """The module of each command, imported only to run it, and what it does."""
 
