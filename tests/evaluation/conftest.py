@@ -31,15 +31,15 @@ path = "somewhere"
 path = "elsewhere"
 
 [[policies]]
-name = "pages"
-indices = ["pages"]
+name = "guides"
+indices = ["guides"]
 model = "length"
 passage_fields = ["body"]
 window = 20
 
 [[policies]]
 name = "narrow"
-indices = ["pages"]
+indices = ["guides"]
 model = "length"
 passage_fields = ["body"]
 window = 2
@@ -47,7 +47,7 @@ deadline_ms = 1
 
 [[policies]]
 name = "unserved"
-indices = ["pages"]
+indices = ["guides"]
 model = "unserved"
 passage_fields = ["body"]
 """
@@ -80,21 +80,19 @@ def pytest_generate_tests(metafunc):
 
 @pytest.fixture(scope="session")
 def cluster_url(node):
-    """A node with the documents in the index ``pages``."""
+    """A node with the documents in the index ``guides``, that is no other test's."""
     lines = []
     for id, body in DOCUMENTS.items():
-        lines += [{"index": {"_index": "pages", "_id": id}}, {"body": body}]
+        lines += [{"index": {"_index": "guides", "_id": id}}, {"body": body}]
     ndjson = "".join(json.dumps(line) + "\n" for line in lines)
 
     def ask(method, path, **more):
         return urllib3.request(method, node.url + path, retries=3, timeout=60.0, **more)
 
-    ask("DELETE", "/pages")
-    assert ask("PUT", "/pages", json={"settings": {"number_of_shards": 1}}).status == 200
+    assert ask("PUT", "/guides", json={"settings": {"number_of_shards": 1}}).status == 200
     kind = {"Content-Type": "application/x-ndjson"}
     assert ask("POST", "/_bulk?refresh=true", body=ndjson, headers=kind).json()["errors"] is False
-    yield node.url
-    ask("DELETE", "/pages")
+    return node.url
 
 
 @pytest.fixture(scope="session")

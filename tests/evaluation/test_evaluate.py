@@ -21,7 +21,7 @@ def judgments(tmp_path):
 
 def search(url, text):
     body = {"query": {"match": {"body": text}}, "size": 100}
-    hits = urllib3.request("POST", f"{url}/pages/_search", json=body).json()["hits"]["hits"]
+    hits = urllib3.request("POST", f"{url}/guides/_search", json=body).json()["hits"]["hits"]
     return [hit["_id"] for hit in hits]
 
 
@@ -41,9 +41,9 @@ def test_policies_are_measured_against_the_clusters_order(commands, judgments, t
             "--judgments",
             judgments,
             "--index",
-            "pages",
+            "guides",
             "--policy",
-            "pages",
+            "guides",
             "--policy",
             "narrow",
         ),
@@ -54,7 +54,7 @@ def test_policies_are_measured_against_the_clusters_order(commands, judgments, t
     first_stage = {text: search(cluster_url, text) for text in ("delete", "sort")}
     assert read_run(tmp_path / "out", "first-stage") == first_stage
     by_length = {text: sorted(hits, key=lambda id: -len(DOCUMENTS[id])) for text, hits in first_stage.items()}
-    assert read_run(tmp_path / "out", "pages") == by_length
+    assert read_run(tmp_path / "out", "guides") == by_length
     assert first_stage != by_length
     narrow = {
         text: [*sorted(hits[:2], key=lambda id: -len(DOCUMENTS[id])), *hits[2:]]
@@ -63,8 +63,8 @@ def test_policies_are_measured_against_the_clusters_order(commands, judgments, t
     assert read_run(tmp_path / "out", "narrow") == narrow
     report = json.loads((tmp_path / "out" / "report.json").read_text())
     means = {one["name"]: one["means"]["nDCG@10"] for one in report["systems"]}
-    assert means["pages"] == 1.0
-    assert set(means) == {"first stage", "pages", "narrow", "popularity"}
+    assert means["guides"] == 1.0
+    assert set(means) == {"first stage", "guides", "narrow", "popularity"}
     assert report["systems"][0]["latency_ms"]["queries"] == 2
     assert any("narrow: " in told and "not timed" in told for told in report["warnings"])
 
@@ -73,7 +73,7 @@ def test_a_search_of_ones_own_is_asked(commands, judgments, tmp_path, cluster_ur
     template = tmp_path / "search.json"
     template.write_text('{"query": {"match_phrase": {"body": "%SearchText% a list"}}, "ext": {}}')
     done = commands.run(
-        "evaluate", "--judgments", judgments, "--index", "pages", "--search", template, "--output", tmp_path
+        "evaluate", "--judgments", judgments, "--index", "guides", "--search", template, "--output", tmp_path
     )
     assert done.returncode == 0, done.stderr
     assert set(read_run(tmp_path, "first-stage")) == {"sort"}
@@ -83,53 +83,55 @@ def test_a_search_of_ones_own_is_asked(commands, judgments, tmp_path, cluster_ur
     ("words", "flags", "status", "told"),
     [
         pytest.param(
-            ["--index", "nowhere", "--policy", "pages"], {}, 1, "index_not_found", id="no such index"
+            ["--index", "nowhere", "--policy", "guides"], {}, 1, "index_not_found", id="no such index"
         ),
         pytest.param(
             ["--index", "nowhere"], {}, 2, "--policy: none covers the index 'nowhere'", id="no policy"
         ),
         pytest.param(
-            ["--index", "pages", "--policy", "x"], {}, 2, "--policy: there is no 'x'; there", id="unknown"
+            ["--index", "guides", "--policy", "x"], {}, 2, "--policy: there is no 'x'; there", id="unknown"
         ),
         pytest.param([], {}, 2, "--index: is needed", id="no index"),
         pytest.param(
-            ["--index", "pages"], {"judgments": "nowhere"}, 1, "nowhere: can't be read", id="no file"
+            ["--index", "guides"], {"judgments": "nowhere"}, 1, "nowhere: can't be read", id="no file"
         ),
         pytest.param(
-            ["--index", "pages"], {"config": "nowhere"}, 2, "nowhere: cannot be read", id="no config"
+            ["--index", "guides"], {"config": "nowhere"}, 2, "nowhere: cannot be read", id="no config"
         ),
-        pytest.param(["--index", "pages", "--measures", "x"], {}, 1, "measure: 'x' is unknown", id="measure"),
-        pytest.param(["--index", "pages", "--nonsense", "x"], {}, 2, "--nonsense", id="unknown option"),
         pytest.param(
-            ["--index", "pages", "--policy", "unserved"],
+            ["--index", "guides", "--measures", "x"], {}, 1, "measure: 'x' is unknown", id="measure"
+        ),
+        pytest.param(["--index", "guides", "--nonsense", "x"], {}, 2, "--nonsense", id="unknown option"),
+        pytest.param(
+            ["--index", "guides", "--policy", "unserved"],
             {},
             1,
             "policy 'unserved': no search was reranked: no_worker (2)",
             id="no worker",
         ),
         pytest.param(
-            ["--index", "pages"],
+            ["--index", "guides"],
             {"cluster-url": "http://{nowhere}"},
             1,
             "the cluster cannot be reached",
             id="no cluster",
         ),
         pytest.param(
-            ["--index", "pages", "--search", "rerank.toml"],
+            ["--index", "guides", "--search", "rerank.toml"],
             {},
             1,
             "rerank.toml: not JSON",
             id="no JSON search",
         ),
         pytest.param(
-            ["--index", "pages", "--search", "fixed.json"],
+            ["--index", "guides", "--search", "fixed.json"],
             {},
             1,
             "%SearchText% where the query",
             id="no place",
         ),
         pytest.param(
-            ["--index", "pages", "--search", "wrong.json"],
+            ["--index", "guides", "--search", "wrong.json"],
             {},
             1,
             "parsing_exception",
@@ -151,15 +153,15 @@ def test_what_stands_in_the_way_is_told(commands, judgments, nowhere, words, fla
 
 def test_an_index_without_hits_is_told(commands, tmp_path):
     (tmp_path / "j.jsonl").write_text('{"query": "zzz", "grades": {"a": 1}}')
-    done = commands.run("evaluate", "--judgments", tmp_path / "j.jsonl", "--index", "pages")
+    done = commands.run("evaluate", "--judgments", tmp_path / "j.jsonl", "--index", "guides")
     assert done.returncode == 1
-    assert "'pages' has no hits for any judged query" in done.stderr
+    assert "'guides' has no hits for any judged query" in done.stderr
 
 
 @pytest.mark.parametrize("command", ["evaluate", "mine"])
 def test_missing_rights_are_told(commands, judgments, forbidding, tmp_path, command):
     flags = {"cluster-url": forbidding, "output": str(tmp_path / "x")}
-    done = commands.run(command, "--judgments", judgments, "--index", "pages", **flags)
+    done = commands.run(command, "--judgments", judgments, "--index", "guides", **flags)
     assert done.returncode == 1
     assert "403" in done.stderr
     assert "security_exception: no permissions for [indices:data/read/search]" in done.stderr

@@ -20,7 +20,7 @@ def mine(commands, tmp_path):
         (tmp_path / "j.jsonl").write_text("\n".join(lines))
         output = tmp_path / "rows.jsonl"
         done = commands.run(
-            *("mine", "--judgments", tmp_path / "j.jsonl", "--index", "pages", "--output", output),
+            *("mine", "--judgments", tmp_path / "j.jsonl", "--index", "guides", "--output", output),
             *words,
             **flags,
         )
@@ -70,7 +70,7 @@ def test_a_teacher_leaves_out_what_may_be_relevant(mine):
             "Redis can't be asked who serves 'length'",
             id="no Redis",
         ),
-        pytest.param([], {"index": "nowhere", "policy": "pages"}, 1, "index_not_found", id="no such index"),
+        pytest.param([], {"index": "nowhere", "policy": "guides"}, 1, "index_not_found", id="no such index"),
         pytest.param(
             [], {"cluster-url": "http://{nowhere}"}, 1, "the cluster cannot be reached", id="no cluster"
         ),
