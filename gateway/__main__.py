@@ -23,6 +23,8 @@ COMMANDS: Mapping[str, str] = {
     "register": "gateway.commands.register",
     "unregister": "gateway.commands.unregister",
     "doctor": "gateway.commands.doctor",
+    "evaluate": "gateway.commands.evaluate",
+    "mine": "gateway.commands.mine",
 }
 """Where each command is, imported only to run it; what begins with no command's name serves."""
 

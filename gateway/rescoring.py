@@ -34,6 +34,7 @@ from search_plugin import (
     restore,
 )
 from worker.contract.logs import Event
+from worker.contract.traces import span
 
 logger = logging.getLogger(__name__)
 
@@ -119,19 +120,23 @@ class Rescorer:
     def _write(
         self, plan: Plan, first_stage: FirstStage, placed: Sequence[Placed], outcome: Outcome, story: Story
     ) -> Page:
-        with story.measure("merge"):
+        status, reason = status_of(outcome), reason_of(outcome)
+        with (
+            story.measure("merge"),
+            span("merge", policy=plan.policy.name, status=status, reason=reason),
+        ):
             note = make_note(
                 plan,
                 first_stage,
                 placed,
-                status=status_of(outcome),
-                reason=reason_of(outcome),
+                status=status,
+                reason=reason,
                 took_ms=story.passed_ms(),
                 cache_hits=story.n_cached,
             )
             if isinstance(outcome, ScoringFailed) and not plan.fails_open:
-                reason = f"[allow_rerank_failures] is false and there are no scores: {outcome.reason.value}"
-                error = error_body(500, "rerank_failed_exception", reason)  # not a status that clients retry
+                why = f"[allow_rerank_failures] is false and there are no scores: {outcome.reason.value}"
+                error = error_body(500, "rerank_failed_exception", why)  # not a status that clients retry
                 return Page(json.dumps(error), outcome, is_error=True)
             if outcome is None:
                 return Page(merge(plan, first_stage, placed, note), None)

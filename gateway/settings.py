@@ -29,6 +29,7 @@ from search_plugin import Experiment, Policy
 from worker.contract import split_alias
 from worker.contract.address import check_redis_url
 from worker.contract.logs import LogFormat, LogLevel
+from worker.contract.traces import TracesEndpoint, TracesRatio
 
 ENV_PREFIX = "RERANK_GATEWAY_"
 _SERVICE_LINK = re.compile(r"(SERVICE_(HOST|PORT)|PORT_\d+_)\w*=.*|PORT=\w+://.*")
@@ -178,6 +179,8 @@ class GatewaySettings(ClusterSettings, BaseSettings):
         description="Searches and rerank requests that take so many milliseconds or more are logged, with "
         "what took them so long and without their texts; 0: none is.",
     )
+    traces_endpoint: TracesEndpoint = ""
+    traces_ratio: TracesRatio = 1.0
 
     @model_validator(mode="after")
     def _check_tls(self) -> Self:

@@ -56,9 +56,8 @@ def test_shell_examples_name_commands_and_options_that_exist(example):
     for target in re.findall(r"make ([a-z-]+)", example):
         assert re.search(rf"^{target}:", (ROOT / "Makefile").read_text(), re.MULTILINE), target
     of_gateway = "|".join(f" {command}" for command in COMMANDS)
-    names = (
-        rf"gateway(?:{of_gateway})?|worker.monitor|worker|rerankers (?:info|bench|score|finetune|versions)"
-    )
+    of_rerankers = "info|bench|score|evaluate|finetune|merge|versions"
+    names = rf"gateway(?:{of_gateway})?|worker.monitor|worker|rerankers (?:{of_rerankers})|relevance \w+"
     commands = rf"python -m ({names})([^#\n]*)"
     for module, arguments in re.findall(commands, example):
         help_text = subprocess.run(

@@ -23,6 +23,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict, Settin
 from worker.contract import DeclaredAlias, ModelAlias, split_alias
 from worker.contract.address import check_redis_url
 from worker.contract.logs import LogFormat, LogLevel
+from worker.contract.traces import TracesEndpoint, TracesRatio
 from worker.errors import ConfigError
 
 ENV_PREFIX = "RERANK_WORKER_"
@@ -116,6 +117,8 @@ class WorkerSettings(BaseSettings):
     log_level: LogLevel = Field(
         "INFO", description="Least severe messages to log; only DEBUG may quote queries and passages."
     )
+    traces_endpoint: TracesEndpoint = ""
+    traces_ratio: TracesRatio = 1.0
 
 
 class ModelSettings(BaseModel):
