@@ -19,6 +19,7 @@ from worker.contract.logs import configure_logging
 COMMANDS: Mapping[str, str] = {
     "jobs": "gateway.commands.jobs",
     "run-jobs": "gateway.commands.run_jobs",
+    "experiments": "gateway.commands.experiments",
     "register": "gateway.commands.register",
     "unregister": "gateway.commands.unregister",
     "doctor": "gateway.commands.doctor",

@@ -16,6 +16,7 @@ from gateway.coding import (
     encode,
 )
 from gateway.errors import GatewayError
+from gateway.experiments.trials import Trials
 from gateway.policies import Policies
 from gateway.proxy import ask_readable, pass_back, pass_back_with
 from gateway.rescoring import Rescorer
@@ -40,6 +41,7 @@ class SearchTools:
     policies: Policies
     body_limit_bytes: int
     slow_log_ms: int = 0
+    trials: Trials | None = None
 
     def read_body(self, request: ClientRequest) -> bytes | Skip:
         """The request's body without its coding, or why it is not read."""

@@ -17,6 +17,7 @@ COMMANDS = {
     ),
     "finetune": ("rerankers.finetune.run", "fine-tune a reranker, whole or as an adapter"),
     "merge": ("rerankers.finetune.merge", "make adapters a part of their model"),
+    "versions": ("rerankers.commands.versions", "keep a model's versions, promote one, roll back"),
 }
 """The module of each command, imported only to run it, and what it does."""
 

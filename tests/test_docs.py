@@ -11,7 +11,7 @@ import pytest
 from gateway.__main__ import COMMANDS
 from gateway.cluster_settings import ClusterSettings, name_flag
 from gateway.settings import read_config
-from search_plugin import Policy, Reason
+from search_plugin import Experiment, Policy, Reason
 from worker.settings import ModelSettings, RerankFile
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -56,7 +56,7 @@ def test_shell_examples_name_commands_and_options_that_exist(example):
     for target in re.findall(r"make ([a-z-]+)", example):
         assert re.search(rf"^{target}:", (ROOT / "Makefile").read_text(), re.MULTILINE), target
     of_gateway = "|".join(f" {command}" for command in COMMANDS)
-    of_rerankers = "info|bench|score|evaluate|finetune|merge"
+    of_rerankers = "info|bench|score|evaluate|finetune|merge|versions"
     names = rf"gateway(?:{of_gateway})?|worker.monitor|worker|rerankers (?:{of_rerankers})|relevance \w+"
     commands = rf"python -m ({names})([^#\n]*)"
     for module, arguments in re.findall(commands, example):
@@ -85,6 +85,13 @@ def test_every_option_of_the_file_is_explained(heading, model):
     cells = re.findall(r"^\| (`[^|]+) \|", section, re.MULTILINE)
     explained = [name for cell in cells for name in re.findall(r"`(\w+)`", cell)]
     assert sorted(explained) == sorted(model.model_fields)
+
+
+def test_every_option_of_experiments_is_explained():
+    """And no option that does not exist."""
+    section = (ROOT / "docs" / "experiments.md").read_text().split("## Options\n")[1].split("\n## ")[0]
+    explained = re.findall(r"^\| `(\w+)` \|", section, re.MULTILINE)
+    assert sorted(explained) == sorted(Experiment.model_fields)
 
 
 def test_every_option_of_the_cluster_is_explained():

@@ -96,7 +96,7 @@ def serve(settings: WorkerSettings, read: Callable[[], Mapping[str, ModelSetting
         return batcher
 
     served = Residents(load, read)
-    mark = ServingMark(redis, worker_id, served, clock, suspects)
+    mark = ServingMark(redis, worker_id, served, clock, suspects, served.tell_problem)
     outbox = Outbox(redis, clock, cache_ttl_s=settings.cache_ttl_s, cache_queries=settings.cache_queries)
     watch_cancelled(redis, served)
     if settings.watch_s:
