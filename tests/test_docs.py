@@ -4,6 +4,7 @@ import re
 import subprocess
 import sys
 import tomllib
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -50,6 +51,13 @@ def test_python_examples_compile(example):
     compile(example, "example", "exec")
 
 
+@cache
+def read_help(module):
+    """What ``python -m`` with these words says of itself; some take seconds to begin."""
+    command = [sys.executable, "-m", *module.split(), "--help"]
+    return subprocess.run(command, capture_output=True, text=True, check=True, cwd=ROOT).stdout
+
+
 @pytest.mark.parametrize("example", read_examples("sh"))
 def test_shell_examples_name_commands_and_options_that_exist(example):
     """Each `make` target is in the Makefile, each flag of `python -m …` in its help."""
@@ -60,13 +68,7 @@ def test_shell_examples_name_commands_and_options_that_exist(example):
     names = rf"gateway(?:{of_gateway})?|worker.monitor|worker|rerankers (?:{of_rerankers})|relevance \w+"
     commands = rf"python -m ({names})([^#\n]*)"
     for module, arguments in re.findall(commands, example):
-        help_text = subprocess.run(
-            [sys.executable, "-m", *module.split(), "--help"],
-            capture_output=True,
-            text=True,
-            check=True,
-            cwd=ROOT,
-        ).stdout
+        help_text = read_help(module)
         assert not [flag for flag in re.findall(r"--[a-z-]+", arguments) if flag not in help_text]
 
 

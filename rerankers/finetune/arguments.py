@@ -305,6 +305,8 @@ class TrainingOptions(TrainingArguments):
         if self.load_best_model_at_end and self.metric_for_best_model is None:
             self.metric_for_best_model = NDCG
         super().__post_init__()  # type: ignore[no-untyped-call]
+        if self.device.type == "cpu":
+            self.dataloader_pin_memory = False  # it is for copies to a device, and warns where there is none
 
 
 Options = tuple[ModelOptions, DataOptions, TrainingOptions]
