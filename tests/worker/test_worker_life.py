@@ -135,7 +135,6 @@ def test_a_folder_without_a_model_ends_the_worker_with_one_clear_line(
     ("environment", "told"),
     [
         pytest.param({}, "GOMP_SPINCOUNT = '1000'", id="by default"),
-        pytest.param({"GOMP_SPINCOUNT": "77"}, "GOMP_SPINCOUNT = '77'", id="as the operator says"),
         pytest.param(
             {"OMP_WAIT_POLICY": "ACTIVE"}, "OMP_WAIT_POLICY = 'ACTIVE'", id="not where a policy is set"
         ),
