@@ -10,7 +10,7 @@ run: $(READY)  ## a real engine, Redis, worker, gateway and Flower; the demo's s
 	@$(BIN)/python -m demo run
 
 test: $(READY)  ## everything, with real engines, Redis, workers and clients
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadgroup
 
 test-fast: $(READY)  ## what needs no server
 	$(BIN)/python -m pytest -m "not system"
@@ -46,6 +46,7 @@ fuzz: $(READY)  ## five minutes of random inputs for each property of search_plu
 bench: $(READY)  ## prints tables and the machine, appends them to docs/benchmarks.md; the peers get environments of their own
 	@$(BIN)/python -m benchmarks
 	@$(BIN)/python -m benchmarks.rerankers
+	@$(BIN)/python -m benchmarks.finetune
 	@$(BIN)/python -m benchmarks.queueing
 	@$(BIN)/python -m benchmarks.jobs
 	@$(BIN)/python -m benchmarks.direct
@@ -56,7 +57,7 @@ docs: $(READY)  ## checks every link and runs every example of README.md and doc
 
 lock:  ## renew requirements.lock from pyproject.toml (newest versions that fit)
 	$(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
-	    --no-header --group dev --extra finetune pyproject.toml --output-file requirements.lock
+	    --no-header --group dev --extra evaluate --extra finetune pyproject.toml --output-file requirements.lock
 
 clean:
 	rm -rf $(VENV) var .mypy_cache .ruff_cache .pytest_cache .hypothesis

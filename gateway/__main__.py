@@ -19,9 +19,12 @@ from worker.contract.logs import configure_logging
 COMMANDS: Mapping[str, str] = {
     "jobs": "gateway.commands.jobs",
     "run-jobs": "gateway.commands.run_jobs",
+    "experiments": "gateway.commands.experiments",
     "register": "gateway.commands.register",
     "unregister": "gateway.commands.unregister",
     "doctor": "gateway.commands.doctor",
+    "evaluate": "gateway.commands.evaluate",
+    "mine": "gateway.commands.mine",
 }
 """Where each command is, imported only to run it; what begins with no command's name serves."""
 

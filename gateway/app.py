@@ -13,8 +13,13 @@ from gateway.cluster import Cluster, open_cluster
 from gateway.direct.api import DirectScoring, make_blueprint
 from gateway.direct.api import make_app as make_direct_app
 from gateway.errors import ClientGone, GatewayError, RefusedRequest, UnreadableBody, error_body, find_status
+from gateway.experiments.api import ExperimentsApi, make_events
+from gateway.experiments.ledger import Ledger
+from gateway.experiments.limits import RateLimit
+from gateway.experiments.log import UbiLog
+from gateway.experiments.trials import Trials
 from gateway.keys import Keys
-from gateway.managed import make_managed
+from gateway.managed import connect, make_managed
 from gateway.ops import make_ops
 from gateway.policies import PolicyFile
 from gateway.proxy import forward
@@ -55,12 +60,19 @@ def create_app(
         compress_above=settings.queue_compress_above,
     )
     rescorer, limit = Rescorer(scorer), settings.search_body_limit_bytes
-    tools = SearchTools(cluster, rescorer, policies, limit, settings.slow_log_ms)
+    ledger = Ledger(connect(settings), settings.events_life_s)
+    log = UbiLog(settings.events_folder) if settings.events_folder else None
+    trials = Trials(ledger, log)
+    tools = SearchTools(cluster, rescorer, policies, limit, settings.slow_log_ms, trials)
+    experiments = ExperimentsApi(
+        ledger, log, policies, RateLimit(settings.events_per_s), frozenset(settings.origins)
+    )
     searches = Searches(tools)
     app = Flask(__name__, static_folder=None)
     direct = DirectScoring(scorer, policies, settings, Keys(settings.keys))
     app.register_blueprint(make_ops(cluster, scorer, policies))
-    for managed in make_managed(settings, policies, scorer, tools):
+    app.register_blueprint(make_events(experiments), url_prefix="/_rerank")
+    for managed in make_managed(settings, policies, scorer, tools, experiments):
         app.register_blueprint(managed, url_prefix="/_rerank")
     app.register_blueprint(make_blueprint(direct), url_prefix="/_rerank")
     _register_errors(app)

@@ -15,6 +15,7 @@ from gateway.node import AnswerMissing, ClusterAnswer, ConnectFailed, Node
 from gateway.node_pool import NodePool
 from gateway.tls import make_tls
 from gateway.wire import Header
+from worker.contract.traces import current_span
 
 __all__ = ["SAFE_METHODS", "Cluster", "ClusterAnswer", "EngineName", "open_cluster", "open_tls"]
 
@@ -139,6 +140,7 @@ class Cluster:
                     may_replay, silent = False, node
             else:
                 self._pool.mark_live(node)
+                current_span().set(node=node.host)
                 if self._engine is None and _is_elasticsearch(answer):
                     self._engine = "elasticsearch"
                 return answer

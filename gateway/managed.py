@@ -10,6 +10,7 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from gateway.errors import error_body
+from gateway.experiments.api import ExperimentsApi, make_reports
 from gateway.jobs.api import JobsApi
 from gateway.jobs.api import make_blueprint as make_jobs
 from gateway.jobs.home import Home
@@ -29,7 +30,11 @@ _SOCKET_TIMEOUT_S = 2.0
 
 
 def make_managed(
-    settings: GatewaySettings, policies: PolicyFile, scorer: Scorer, tools: SearchTools
+    settings: GatewaySettings,
+    policies: PolicyFile,
+    scorer: Scorer,
+    tools: SearchTools,
+    experiments: ExperimentsApi,
 ) -> Iterator[Blueprint]:
     """The blueprints that the gate guards, to stand under ``/_rerank``.
 
@@ -41,7 +46,7 @@ def make_managed(
     if settings.jobs_folder:
         home = Home(settings.jobs_folder)
         safe = Safe(settings.jobs_secret.get_secret_value())
-        jobs = JobsApi(JobStore(_connect(settings)), home, safe, policies)
+        jobs = JobsApi(JobStore(connect(settings)), home, safe, policies)
         yield _guard(make_jobs(jobs, gate), gate)
     pages = Pages(
         tools,
@@ -52,6 +57,7 @@ def make_managed(
         jobs,
     )
     yield _guard(make_pages(pages), gate)
+    yield _guard(make_reports(experiments), gate)
 
 
 def _guard(blueprint: Blueprint, gate: Gate) -> Blueprint:
@@ -69,6 +75,7 @@ def _guard(blueprint: Blueprint, gate: Gate) -> Blueprint:
     return blueprint
 
 
-def _connect(settings: GatewaySettings) -> Redis:
+def connect(settings: GatewaySettings) -> Redis:
+    """What is no score's way to Redis."""
     timeouts = {"socket_timeout": _SOCKET_TIMEOUT_S, "socket_connect_timeout": _SOCKET_TIMEOUT_S}
     return RedisAddress.from_url(settings.redis_url).connect(retry=Retry(NoBackoff(), 1), **timeouts)

@@ -49,6 +49,29 @@ _direct_seconds = Histogram(
     buckets=(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30),
     registry=_own,
 )
+_experiment_searches = Counter(
+    "rerank_gateway_experiment_searches_total",
+    "Searches of experiments: counted, compared, failed, without_unit, lost (Redis could not note them).",
+    ["experiment", "arm", "outcome"],
+    registry=_own,
+)
+_experiment_events = Counter(
+    "rerank_gateway_experiment_events_total",
+    "Events that users' applications have sent, by what became of them.",
+    ["outcome"],
+    registry=_own,
+)
+
+
+def count_trial(experiment: str, arm: str, outcome: str) -> None:
+    """Count a search of an experiment; no arm is an empty one."""
+    _experiment_searches.labels(experiment, arm, outcome).inc()
+
+
+def count_events(outcomes: Iterable[str]) -> None:
+    """Count events by what became of each."""
+    for outcome in outcomes:
+        _experiment_events.labels(outcome).inc()
 
 
 def count_request(

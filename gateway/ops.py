@@ -25,7 +25,8 @@ def make_ops(cluster: Cluster, scorer: Scorer, policies: PolicyFile) -> Blueprin
 
         ``status``: green, searches are reranked; yellow, some are answered in the cluster's own order because
         Redis is gone or nobody serves a policy's model; red, the cluster does not answer. ``config_error``
-        says why a newer ``rerank.toml`` is not in force.
+        says why a newer ``rerank.toml`` is not in force, ``model_errors`` why a newer version of a model is
+        not.
         """
         return json_answer(200, read_health(cluster, scorer, policies))
 
@@ -53,11 +54,15 @@ def make_ops(cluster: Cluster, scorer: Scorer, policies: PolicyFile) -> Blueprin
 
 def read_health(cluster: Cluster, scorer: Scorer, file: PolicyFile) -> dict[str, object]:
     """Ask the cluster and Redis; the two flags, and for each policy its model and whether that is served."""
-    policies = file.current().policies
+    config = file.current()
+    policies = config.policies
     is_reachable = _is_reachable(cluster)
     served: frozenset[str] | None = None
+    errors: dict[str, str] = {}
     with suppress(ScoringFailed):
         served = scorer.find_served({policy.model for policy in policies})
+        services = scorer.observe(config.models)
+        errors = {one.alias: "; ".join(sorted(one.problems)) for one in services if one.problems}
     told = [
         {"policy": policy.name, "model": policy.model, "served": policy.model in (served or ())}
         for policy in policies
@@ -69,6 +74,7 @@ def read_health(cluster: Cluster, scorer: Scorer, file: PolicyFile) -> dict[str,
         "redis": served is not None,
         "policies": told,
         **({"config_error": file.error} if file.error else {}),
+        **({"model_errors": errors} if errors else {}),
     }
 
 

@@ -33,6 +33,17 @@ class Policies(Protocol):
         ...
 
 
+@dataclass(frozen=True)
+class FixedPolicies:
+    """Policies and models that stay as they are."""
+
+    config: Config
+
+    def current(self) -> Config:
+        """See `Policies`."""
+        return self.config
+
+
 class PolicyFile:
     """The policies and models of a file, as it was when it was last right.
 

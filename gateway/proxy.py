@@ -9,17 +9,14 @@ from gateway.coding import accepts_gzip
 from gateway.wire import Answer, ClientRequest, end_to_end
 
 
-def forward(cluster: Cluster, request: ClientRequest, *, is_read: bool = False) -> Answer:
+def forward(cluster: Cluster, request: ClientRequest) -> Answer:
     """Answer as the cluster does: same status and reason, end-to-end headers in order, body as it comes.
-
-    Args:
-        is_read: see `Cluster.send`.
 
     Raises:
         ClusterUnreachable, RefusedRequest, UnreadableBody, ClientGone: there is no answer of the cluster's.
     """
     message = (request.method, request.target, request.headers, request.body)
-    return pass_back(cluster.send(*message, is_read=is_read, client=request.client))
+    return pass_back(cluster.send(*message, client=request.client))
 
 
 def pass_back(answer: ClusterAnswer) -> Answer:

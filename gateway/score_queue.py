@@ -45,6 +45,7 @@ from worker.contract import (
 )
 from worker.contract.address import RedisAddress
 from worker.contract.logs import REQUEST_ID, Event
+from worker.contract.traces import span, trace_headers
 from worker.contract.transport import note
 
 logger = logging.getLogger(__name__)
@@ -109,6 +110,23 @@ class QueueScorer:
 
     def score(self, request: ScoreRequest) -> Scores:
         """See `Scorer.score`."""
+        with span(
+            "queue",
+            "producer",
+            queue=online_queue(request.model),
+            model=request.model,
+            policy=request.policy,
+            pairs=len(request.passages),
+        ) as waiting:
+            try:
+                scores = self._score(request)
+            except ScoringFailed as failure:
+                waiting.fail(failure.reason)
+                raise
+            waiting.set(cached=scores.n_cached, tokens=scores.n_tokens)
+            return scores
+
+    def _score(self, request: ScoreRequest) -> Scores:
         request.client.expect()
         remaining_s = request.deadline - time.monotonic()
         if remaining_s <= 0:
@@ -268,6 +286,7 @@ class QueueScorer:
             headers={
                 **note(load_key(job.model), Entry.of(job).to_member(), job.deadline),
                 REQUEST_HEADER: REQUEST_ID.get(),
+                **trace_headers(),
             },
             argsrepr=f"(<job {job.id}>,)",  # monitors show this: no users' texts
             queue=online_queue(job.model),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, replace
+from functools import partial
 
 from gateway.cluster import ClusterAnswer
 from gateway.coding import UnreadableCodingError, decode
@@ -20,6 +21,7 @@ from search_plugin import (
     Rewrite,
     SearchRequest,
     Skip,
+    Trial,
     UnreadableAnswer,
     plan_search,
 )
@@ -42,7 +44,8 @@ class SingleSearch:
         plan = self.tools.guard(lambda: self.plan(request, indices, story))
         if isinstance(plan, Skip):
             return self.tools.leave_alone(request, plan, story)
-        story.plans.append(plan)
+        trial = self._enter_trial(plan, request)
+        story.plans += [one for one in trial.shown if one] if trial else [plan]
         with story.measure("cluster"):
             enlarged = self.tools.send(request, plan.enlarged)
             if enlarged.status not in (200, *PERHAPS_OURS):
@@ -57,6 +60,8 @@ class SingleSearch:
             return self.tools.leave_alone(request, Skip(Reason.UNSUPPORTED_FORMAT, plan.stripped), story)
 
         def rescore() -> Answer:
+            if trial:
+                return self._answer_trial(enlarged, trial, first_stage, story)
             (page,) = self.tools.rescorer.rescore([(plan, first_stage)], story)
             return _answer_page(enlarged, plan, page, story)
 
@@ -64,6 +69,27 @@ class SingleSearch:
         if isinstance(answer, Skip):
             return self.tools.leave_alone(request, replace(answer, stripped=plan.stripped), story)
         return answer
+
+    def _enter_trial(self, plan: Plan, request: ClientRequest) -> Trial | None:
+        """The experiment that the search takes part in; none where a mistake of ours prevents it."""
+        trials, config = self.tools.trials, self.tools.policies.current()
+        if trials is None or not config.experiments:
+            return None
+        headers = header_values(request)
+        found = self.tools.guard(
+            lambda: trials.enter(plan, config.experiments, config.policies, request.target, headers)
+        )
+        return None if isinstance(found, Skip) else found
+
+    def _answer_trial(
+        self, enlarged: ClusterAnswer, trial: Trial, first_stage: FirstStage, story: Story
+    ) -> Answer:
+        trials = self.tools.trials
+        assert trials  # or there would be no trial
+        page = self.tools.rescorer.rescore_trial(
+            trial, first_stage, story, partial(trials.note_difference, trial)
+        )
+        return trials.tell(_answer_page(enlarged, trial.plan, page, story), trial, first_stage, page)
 
     def plan(self, request: ClientRequest, indices: tuple[str, ...], story: Story) -> Plan | Skip:
         """The decision, its rewrites in the form of the request."""

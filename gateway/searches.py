@@ -14,6 +14,7 @@ from gateway.msearch import MultiSearch
 from gateway.search import SingleSearch
 from gateway.story import Story
 from gateway.tools import SearchTools
+from gateway.tracing import answer_traced
 from gateway.wire import Answer, ClientRequest, buffer_body, json_answer
 from search_plugin import BadAsk, Route, RouteKind, match_route
 
@@ -53,13 +54,7 @@ class Searches:
         Raises:
             ClusterUnreachable, RefusedRequest, UnreadableBody, ClientGone: as `proxy.forward`.
         """
-        story = Story(client=request.client, indices=route.indices, slow_log_ms=self.tools.slow_log_ms)
-        request = buffer_body(request, self.tools.body_limit_bytes)
-        try:
-            kind, form = _KINDS[route.kind]
-            return kind(self.tools, form).answer(request, route.indices, story)
-        except BadAsk as error:
-            return _refuse(error)
+        return answer_traced(request, route.kind, lambda: self._answer(request, route))
 
     def explain(self, request: ClientRequest) -> Answer:
         """What would be done with the search whose target stands behind ``/_rerank/explain``.
@@ -75,6 +70,15 @@ class Searches:
             return json_answer(404, error_body(404, "gateway_exception", reason))
         try:
             return Explain(self.tools).answer(request, route.indices)
+        except BadAsk as error:
+            return _refuse(error)
+
+    def _answer(self, request: ClientRequest, route: Route) -> Answer:
+        story = Story(client=request.client, indices=route.indices, slow_log_ms=self.tools.slow_log_ms)
+        request = buffer_body(request, self.tools.body_limit_bytes)
+        try:
+            kind, form = _KINDS[route.kind]
+            return kind(self.tools, form).answer(request, route.indices, story)
         except BadAsk as error:
             return _refuse(error)
 

@@ -41,6 +41,16 @@ class Service:
         return frozenset(worker.version for worker in self.workers.values())
 
     @property
+    def releases(self) -> frozenset[str]:
+        """What people call the versions, where they have names."""
+        return frozenset(worker.release for worker in self.workers.values() if worker.release)
+
+    @property
+    def problems(self) -> frozenset[str]:
+        """Why workers do not serve a newer version."""
+        return frozenset(worker.problem for worker in self.workers.values() if worker.problem)
+
+    @property
     def speed(self) -> float:
         """Characters a second, of all workers; 0: nobody has measured."""
         return sum(worker.speed for worker in self.workers.values())

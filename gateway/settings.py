@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import tomllib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Self, TypeVar
@@ -25,9 +25,11 @@ from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
 from gateway.cluster_settings import ClusterSettings, name_flag
 from gateway.errors import ConfigurationError
-from search_plugin import Policy
+from search_plugin import Experiment, Policy
+from worker.contract import split_alias
 from worker.contract.address import check_redis_url
 from worker.contract.logs import LogFormat, LogLevel
+from worker.contract.traces import TracesEndpoint, TracesRatio
 
 ENV_PREFIX = "RERANK_GATEWAY_"
 _SERVICE_LINK = re.compile(r"(SERVICE_(HOST|PORT)|PORT_\d+_)\w*=.*|PORT=\w+://.*")
@@ -35,6 +37,7 @@ _SERVICE_LINK = re.compile(r"(SERVICE_(HOST|PORT)|PORT_\d+_)\w*=.*|PORT=\w+://.*
 
 
 Options = TypeVar("Options", bound=BaseSettings)
+Table = TypeVar("Table", Policy, Experiment)
 
 
 def _check_bind(value: str) -> str:
@@ -128,6 +131,22 @@ class GatewaySettings(ClusterSettings, BaseSettings):
     job_runner: bool = Field(
         True, description="Run jobs in a process beside this one; else `python -m gateway run-jobs` does."
     )
+    events_folder: Path | None = Field(
+        None,
+        description="Where what experiments show and what users do is kept too, as UBI's queries and events, "
+        "a line each in a file a day: query texts and ids of sessions are in it.",
+    )
+    events_life_s: PositiveInt = Field(
+        3600, description="Seconds for which the clicks on an answer count for the experiment that it was of."
+    )
+    events_per_s: PositiveFloat = Field(
+        50.0, description="Requests with events that one address may send a second, on average over ten."
+    )
+    events_origins: str = Field(
+        "",
+        description="Whose pages may send events, https://shop.example, separated by commas; * for all. "
+        "Without any, pages may from where the gateway itself is reached, and applications from everywhere.",
+    )
     redis_url: Annotated[str, AfterValidator(check_redis_url)] = Field(
         "redis://127.0.0.1:6379/0",
         description="The Redis through which jobs reach the workers: redis://, rediss://, or Sentinels that "
@@ -160,6 +179,8 @@ class GatewaySettings(ClusterSettings, BaseSettings):
         description="Searches and rerank requests that take so many milliseconds or more are logged, with "
         "what took them so long and without their texts; 0: none is.",
     )
+    traces_endpoint: TracesEndpoint = ""
+    traces_ratio: TracesRatio = 1.0
 
     @model_validator(mode="after")
     def _check_tls(self) -> Self:
@@ -182,6 +203,11 @@ class GatewaySettings(ClusterSettings, BaseSettings):
     def managers(self) -> list[str]:
         """Those of ``management_keys``."""
         return _split_keys(self.management_keys)
+
+    @property
+    def origins(self) -> list[str]:
+        """Those of ``events_origins``."""
+        return [origin.strip() for origin in self.events_origins.split(",") if origin.strip()]
 
     @property
     def host(self) -> str:
@@ -238,11 +264,13 @@ class Config:
 
     Attributes:
         policies: in the file's order.
-        models: the aliases that are declared, in the file's order.
+        models: the aliases that are declared, in the file's order, and behind them the pinned versions.
+        experiments: in the file's order.
     """
 
     policies: tuple[Policy, ...]
     models: tuple[str, ...]
+    experiments: tuple[Experiment, ...] = ()
 
     @property
     def default_model(self) -> str:
@@ -253,24 +281,35 @@ class Config:
 def read_config(path: Path) -> Config:
     """Read ``rerank.toml``.
 
-    Of the models only the names matter here; what their tables say is for the workers to read.
+    Of the models only the names and pinned versions matter here; all else is for the workers to read.
 
     Raises:
         ConfigurationError: one line that names the file and the place in it.
     """
     tables = _read_toml(path)
     for key in tables:
-        if key not in ("models", "policies"):
-            raise ConfigurationError(f"{path}: {key}: unknown; expected [models.<alias>] and [[policies]]")
+        if key not in ("models", "policies", "experiments"):
+            expected = "[models.<alias>], [[policies]], [[experiments]]"
+            raise ConfigurationError(f"{path}: {key}: unknown; expected {expected}")
     models = tables.get("models", {})
     if not isinstance(models, dict) or not all(isinstance(model, dict) for model in models.values()):
         raise ConfigurationError(f"{path}: models: expected tables, [models.<alias>]")
-    found = tables.get("policies", [])
-    if not isinstance(found, list):
-        raise ConfigurationError(f"{path}: policies: expected tables, [[policies]]")
-    policies = tuple(_read_policy(path, number, table) for number, table in enumerate(found, start=1))
+    policies = tuple(_read_tables(path, tables, "policies", Policy))
+    experiments = tuple(_read_tables(path, tables, "experiments", Experiment))
     _check_together(path, policies, models)
-    return Config(policies, tuple(models))
+    _check_experiments(path, experiments, policies, models)
+    named = [policy.model for policy in policies]
+    named += [model for experiment in experiments for model in experiment.models]
+    known = dict.fromkeys([*models, *_read_pinned(path, models), *named])
+    return Config(policies, tuple(known), experiments)
+
+
+def _read_pinned(path: Path, models: dict[str, Any]) -> Iterator[str]:
+    for alias, table in models.items():
+        versions = table.get("pinned", [])
+        if not isinstance(versions, list) or not all(isinstance(version, str) for version in versions):
+            raise ConfigurationError(f"{path}: models.{alias}.pinned: expected a list of versions")
+        yield from (f"{alias}@{version}" for version in versions)
 
 
 def _read_toml(path: Path) -> dict[str, Any]:
@@ -282,22 +321,49 @@ def _read_toml(path: Path) -> dict[str, Any]:
         raise ConfigurationError(f"{path}: not TOML: {error}") from error
 
 
-def _read_policy(path: Path, number: int, table: object) -> Policy:
-    try:
-        return Policy.model_validate(table)
-    except ValidationError as error:
-        name = table.get("name") if isinstance(table, dict) else None
-        place, problem = _first_problem(error)
-        raise ConfigurationError(f"{path}: policy {name or number!r}: {place}: {problem}") from error
+def _read_tables(path: Path, tables: dict[str, Any], key: str, kind: type[Table]) -> Iterator[Table]:
+    found = tables.get(key, [])
+    if not isinstance(found, list):
+        raise ConfigurationError(f"{path}: {key}: expected tables, [[{key}]]")
+    for number, table in enumerate(found, start=1):
+        try:
+            yield kind.model_validate(table)
+        except ValidationError as error:
+            name = table.get("name") if isinstance(table, dict) else None
+            place, problem = _first_problem(error)
+            what = f"{kind.__name__.lower()} {name or number!r}"
+            raise ConfigurationError(f"{path}: {what}: {place}: {problem}") from error
 
 
 def _check_together(path: Path, policies: Sequence[Policy], models: dict[str, Any]) -> None:
     names = [policy.name for policy in policies]
     for policy in policies:
-        if policy.model not in models:
-            raise ConfigurationError(f"{path}: policy {policy.name!r}: model: no [models.{policy.model}]")
+        _check_model(f"{path}: policy {policy.name!r}: model", policy.model, models)
         if names.count(policy.name) > 1:
             raise ConfigurationError(f"{path}: policy {policy.name!r}: name: not unique")
+
+
+def _check_experiments(
+    path: Path, experiments: Sequence[Experiment], policies: Sequence[Policy], models: dict[str, Any]
+) -> None:
+    names = [experiment.name for experiment in experiments]
+    for experiment in experiments:
+        place = f"{path}: experiment {experiment.name!r}"
+        if experiment.policy not in [policy.name for policy in policies]:
+            raise ConfigurationError(f"{place}: policy: there is none of the name {experiment.policy!r}")
+        for model in experiment.models:
+            _check_model(f"{place}: arms", model, models)
+        if names.count(experiment.name) > 1:
+            raise ConfigurationError(f"{place}: name: not unique")
+
+
+def _check_model(place: str, model: str, models: dict[str, Any]) -> None:
+    """A declared alias, or a version of one that has versions."""
+    alias, version = split_alias(model)
+    if alias not in models:
+        raise ConfigurationError(f"{place}: no [models.{alias}]")
+    if version and "versions" not in models[alias]:
+        raise ConfigurationError(f"{place}: {model}: [models.{alias}] has no versions to name one of")
 
 
 def _first_problem(error: ValidationError) -> tuple[str, str]:

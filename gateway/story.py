@@ -17,6 +17,7 @@ from gateway.scoring import ScoringFailed
 from gateway.wire import Answer
 from search_plugin import Plan, Reason, Skip
 from worker.contract.logs import REQUEST_ID, Event
+from worker.contract.traces import current_span
 
 logger = logging.getLogger(__name__)
 
@@ -85,10 +86,14 @@ class Story:
         return (time.monotonic() - self.arrived) * 1000
 
     def tell(self, answer: Answer, *outcomes: Outcome) -> Answer:
-        """Count, and put the headers on the answer, which comes back; each reason once."""
+        """Count, trace, and put the headers on the answer, which comes back; each reason once."""
         told = [(status_of(outcome), reason_of(outcome) or "") for outcome in outcomes]
         count_request(told, self.stage_ms, n_cached=self.n_cached, n_scored=self.n_scored)
-        self._log_slow(told)
+        if (served := current_span()).is_recorded:
+            served.set(**self._describe(told))
+        if 0 < self.slow_log_ms <= (took_ms := self.passed_ms()):
+            stages = {f"{stage}_ms": spent_ms for stage, spent_ms in self.stage_ms.items()}
+            logger.warning(Event("search.slow", took_ms=took_ms, **stages, **self._describe(told)))
         headers = answer.headers
         headers[REQUEST_ID_HEADER] = REQUEST_ID.get()
         found = {status for status, _ in told}
@@ -96,14 +101,12 @@ class Story:
         _join(headers, "X-Rerank-Reason", [reason for _, reason in told if reason])
         _join(headers, "X-Rerank-Model", [plan.policy.model for plan in self.plans])
         _join(headers, "X-Rerank-Window", [str(plan.policy.window) for plan in self.plans])
-        stages = (f"{stage};dur={spent_ms:.1f}" for stage, spent_ms in self.stage_ms.items())
-        headers.add("Server-Timing", ", ".join(stages))
+        timing = (f"{stage};dur={spent_ms:.1f}" for stage, spent_ms in self.stage_ms.items())
+        headers.add("Server-Timing", ", ".join(timing))
         return answer
 
-    def _log_slow(self, told: Sequence[tuple[str, str]]) -> None:
-        """Where the time went, and nothing that a user wrote."""
-        if not 0 < self.slow_log_ms <= (took_ms := self.passed_ms()):
-            return
+    def _describe(self, told: Sequence[tuple[str, str]]) -> dict[str, object]:
+        """What was done, and nothing that a user wrote."""
         fields: dict[str, Sequence[object]] = {
             "status": [status for status, _ in told],
             "reason": [reason for _, reason in told if reason],
@@ -112,10 +115,8 @@ class Story:
             "window": [plan.policy.window for plan in self.plans],
             "index": self.indices,
         }
-        stages = {f"{stage}_ms": spent_ms for stage, spent_ms in self.stage_ms.items()}
-        pairs = {"pairs": self.n_cached + self.n_scored, "cached": self.n_cached}
         words = {name: ",".join(dict.fromkeys(map(str, values))) for name, values in fields.items()}
-        logger.warning(Event("search.slow", took_ms=took_ms, **stages, **words, **pairs))
+        return {**words, "pairs": self.n_cached + self.n_scored, "cached": self.n_cached}
 
 
 def _join(headers: Headers, name: str, values: Sequence[str]) -> None:

@@ -16,13 +16,16 @@ from gateway.coding import (
     encode,
 )
 from gateway.errors import GatewayError
+from gateway.experiments.trials import Trials
 from gateway.policies import Policies
-from gateway.proxy import ask_readable, forward, pass_back_with
+from gateway.proxy import ask_readable, pass_back, pass_back_with
 from gateway.rescoring import Rescorer
 from gateway.story import Story
+from gateway.tracing import with_trace
 from gateway.wire import Answer, ClientRequest
 from search_plugin import HEADER_PREFIX, BadAsk, Reason, Rewrite, Rules, Skip, filter_answer, strip_target
 from worker.contract.logs import Event
+from worker.contract.traces import span
 
 logger = logging.getLogger(__name__)
 
@@ -38,6 +41,7 @@ class SearchTools:
     policies: Policies
     body_limit_bytes: int
     slow_log_ms: int = 0
+    trials: Trials | None = None
 
     def read_body(self, request: ClientRequest) -> bytes | Skip:
         """The request's body without its coding, or why it is not read."""
@@ -66,9 +70,7 @@ class SearchTools:
 
     def send(self, request: ClientRequest, rewrite: Rewrite) -> ClusterAnswer:
         """Send a search whose answer is going to be read here."""
-        sent = apply_rewrite(ask_readable(request), rewrite)
-        message = (sent.method, sent.target, sent.headers, sent.body)
-        return self.cluster.send(*message, is_read=True, client=sent.client)
+        return self._send(apply_rewrite(ask_readable(request), rewrite))
 
     def leave_alone(self, request: ClientRequest, skip: Skip, story: Story) -> Answer:
         """The cluster's own answer to the client's own search."""
@@ -78,7 +80,15 @@ class SearchTools:
     def forward(self, request: ClientRequest, rewrite: Rewrite, story: Story) -> Answer:
         """Send a search whose answer is passed on as it comes."""
         with story.measure("cluster"):
-            return forward(self.cluster, apply_rewrite(request, rewrite), is_read=True)
+            return pass_back(self._send(apply_rewrite(request, rewrite)))
+
+    def _send(self, request: ClientRequest) -> ClusterAnswer:
+        with span("cluster", "client", method=request.method) as asking:
+            sent = with_trace(request)
+            message = (sent.method, sent.target, sent.headers, sent.body)
+            answer = self.cluster.send(*message, is_read=True, client=sent.client)
+            asking.set(http_status=answer.status)
+            return answer
 
 
 def with_text(enlarged: ClusterAnswer, text: str, filter_path: str = "") -> Answer:

@@ -32,6 +32,7 @@ from gateway.hangup import Client, Watcher
 from gateway.settings import GatewaySettings
 from gateway.wire import CLIENT, RAW_HEADERS
 from worker.contract.logs import Event
+from worker.contract.traces import begin_tracing
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
@@ -85,7 +86,8 @@ class GatewayServer(BaseApplication):  # type: ignore[misc]
             self.cfg.set(name, value)
 
     def load(self) -> Flask:
-        """In each process after the fork, so that no connection is shared."""
+        """In each process after the fork, so that no connection is shared and each has its threads."""
+        begin_tracing("rerank-gateway", self._settings.traces_endpoint, self._settings.traces_ratio)
         return create_app(self._settings)
 
 

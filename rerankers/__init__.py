@@ -20,16 +20,19 @@ from rerankers.errors import (
     BadPairs,
     BadScore,
     BadTrainingFile,
+    BadVersion,
     DeviceDied,
     RerankerError,
 )
 from rerankers.families.decoder import FlagLLMReranker
 from rerankers.families.encoder import FlagReranker
 from rerankers.families.layered import LayerWiseFlagLLMReranker, LightWeightFlagLLMReranker
+from rerankers.versions import VERSION_FILE, Version, Versions
 
 __all__ = [
     "AUTO_RERANKER_MAPPING",
     "RERANKER_CLASS_MAPPING",
+    "VERSION_FILE",
     "AbsReranker",
     "AdapterInfo",
     "BadArgument",
@@ -37,6 +40,7 @@ __all__ = [
     "BadPairs",
     "BadScore",
     "BadTrainingFile",
+    "BadVersion",
     "DeviceDied",
     "FlagAutoReranker",
     "FlagLLMReranker",
@@ -47,5 +51,7 @@ __all__ = [
     "RerankerConfig",
     "RerankerError",
     "RerankerModelClass",
+    "Version",
+    "Versions",
     "describe_model",
 ]

@@ -11,7 +11,13 @@ COMMANDS = {
     "score": ("rerankers.commands.score", "score pairs of query and passage, read as JSON lines"),
     "info": ("rerankers.commands.info", "tell what would be loaded for a model, without reading its weights"),
     "bench": ("rerankers.commands.bench", "measure how fast a model scores on this machine"),
+    "evaluate": (
+        "rerankers.commands.evaluate",
+        "measure models over judged queries, beside controls",
+    ),
     "finetune": ("rerankers.finetune.run", "fine-tune a reranker, whole or as an adapter"),
+    "merge": ("rerankers.finetune.merge", "make adapters a part of their model"),
+    "versions": ("rerankers.commands.versions", "keep a model's versions, promote one, roll back"),
 }
 """The module of each command, imported only to run it, and what it does."""
 

@@ -19,6 +19,7 @@ from rerankers.families.decoder import FlagLLMReranker
 from rerankers.families.encoder import FlagReranker
 from rerankers.families.layered import LayerWiseFlagLLMReranker, LightWeightFlagLLMReranker
 from rerankers.hub import DEFAULT_ACCESS, HubAccess, find_folder, is_local
+from rerankers.trained import read_arguments
 
 
 @dataclass(frozen=True)
@@ -100,6 +101,8 @@ class FlagAutoReranker:
             trust_remote_code: run code that the model brings along; None is what the published model needs.
             **kwargs: the family's other constructor arguments; an unknown one is refused.
 
+        What the model, or its adapter, was fine-tuned with (``reranker.json``) counts where kwargs don't.
+
         Raises:
             BadArgument: ``model_class`` is none, or is not given and can't be told.
             BadCheckpoint: the folder can't be loaded.
@@ -113,7 +116,8 @@ class FlagAutoReranker:
         if trust_remote_code is None:
             trust_remote_code = config.trust_remote_code
         load = RERANKER_CLASS_MAPPING[config.model_class]
-        arguments = {**config.arguments, **kwargs}
+        trained_with = read_arguments(fspath(kwargs["peft_path"]) if kwargs.get("peft_path") else path)
+        arguments = {**config.arguments, **trained_with, **kwargs}
         return load(base_path or path, use_fp16=use_fp16, trust_remote_code=trust_remote_code, **arguments)
 
 

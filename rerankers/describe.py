@@ -150,10 +150,10 @@ def _explain(path: str, access: HubAccess) -> str:
 def _read_sizes(model: torch.nn.Module, path: str, access: HubAccess) -> dict[str, Any]:
     if isinstance(model, LayeredReranker):
         return {
-            "layers": model.config.n_layers,
-            "scored_layers": tuple(model.config.scored_layers),
-            "hidden_size": model.config.hidden_size,
-            "vocab_size": model.config.vocab_size,
+            "layers": model.layout.n_layers,
+            "scored_layers": tuple(model.layout.scored_layers),
+            "hidden_size": model.layout.hidden_size,
+            "vocab_size": model.layout.vocab_size,
             "max_positions": (read_json(path, CONFIG_FILE, access) or {}).get("max_position_embeddings"),
         }
     config: Any = model.config

@@ -55,6 +55,9 @@ ADAPTER_TASK_FAMILIES = {
 }
 """What ``task_type`` in adapter_config.json tells."""
 
+LAYERED_FAMILIES = (RerankerModelClass.DECODER_ONLY_LAYERWISE, RerankerModelClass.DECODER_ONLY_LIGHTWEIGHT)
+"""Those whose adapters call themselves adapters of language models."""
+
 
 @dataclass(frozen=True)
 class Description:
@@ -91,10 +94,27 @@ def explain_family(path: str, access: HubAccess = DEFAULT_ACCESS) -> tuple[Reran
     found = read_description(path, access)
     if found.config is not None:
         return _detect_from_config(found.config)
-    task = str((found.adapter or {}).get("task_type"))
-    if task not in ADAPTER_TASK_FAMILIES:
-        return None
-    return ADAPTER_TASK_FAMILIES[task], f"task_type {task} in {ADAPTER_CONFIG_FILE}"
+    return _detect_from_adapter(found.adapter or {}, access)
+
+
+def _detect_from_adapter(adapter: dict[str, Any], access: HubAccess) -> tuple[RerankerModelClass, str] | None:
+    """By its task, unless its base model is of a family whose adapters have the same task as another's."""
+    task = str(adapter.get("task_type"))
+    by_task = ADAPTER_TASK_FAMILIES.get(task)
+    if by_task is not RerankerModelClass.ENCODER_ONLY_BASE:
+        of_base = _detect_from_config(_read_base_config(adapter.get("base_model_name_or_path"), access))
+        if of_base is not None and of_base[0] in LAYERED_FAMILIES:
+            return of_base[0], f"{of_base[1]} of its base model"
+    return None if by_task is None else (by_task, f"task_type {task} in {ADAPTER_CONFIG_FILE}")
+
+
+def _read_base_config(path: object, access: HubAccess) -> dict[str, Any]:
+    if not isinstance(path, str):
+        return {}
+    try:
+        return read_json(path, CONFIG_FILE, replace(access, revision=None)) or {}
+    except BadArgument:  # loading it will tell
+        return {}
 
 
 def detect_family(path: str, access: HubAccess = DEFAULT_ACCESS) -> RerankerModelClass | None:

@@ -27,3 +27,7 @@ class DeviceDied(RerankerError, RuntimeError):
 
 class BadTrainingFile(RerankerError, ValueError):
     """A line of a training file can't be used (names file and line)."""
+
+
+class BadVersion(RerankerError, ValueError):
+    """A version of a model is not there, has changed, or can't be given up (names folder and version)."""

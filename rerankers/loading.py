@@ -98,9 +98,10 @@ def _load_trained(
         return model
     model, unfilled = load(path, torch.float32, access, reads_weights)  # merged in full precision, then cast
     adapter_path = _locate_adapter(adapter_path, access)
-    weights = _read_adapter(adapter_path)
+    weights = read_adapter(adapter_path)
     refuse_unfilled(path, unfilled, brought={name.removeprefix(ADAPTER_PREFIX) for name in weights})
-    return _merge_adapter(model, adapter_path, weights).to(dtype)
+    merged: torch.nn.Module = _lay_over(model, adapter_path, weights).merge_and_unload()
+    return merged.to(dtype)
 
 
 def load_classifier(
@@ -109,6 +110,7 @@ def load_classifier(
     access: HubAccess,
     reads_weights: bool = True,
     attn_implementation: str | None = None,
+    quantization: Any = None,
 ) -> tuple[PreTrainedModel, dict[str, str]]:
     """Load a checkpoint with a head of one label, fresh where the checkpoint has none."""
     return _load(
@@ -120,6 +122,7 @@ def load_classifier(
         num_labels=1,
         ignore_mismatched_sizes=True,
         attn_implementation=attn_implementation,
+        **({} if quantization is None else {"quantization_config": quantization}),
     )
 
 
@@ -129,10 +132,17 @@ def load_language_model(
     access: HubAccess,
     reads_weights: bool = True,
     attn_implementation: str | None = None,
+    quantization: Any = None,
 ) -> tuple[PreTrainedModel, dict[str, str]]:
     """Load a checkpoint with a head over its vocabulary."""
     return _load(
-        AutoModelForCausalLM, path, dtype, access, reads_weights, attn_implementation=attn_implementation
+        AutoModelForCausalLM,
+        path,
+        dtype,
+        access,
+        reads_weights,
+        attn_implementation=attn_implementation,
+        **({} if quantization is None else {"quantization_config": quantization}),
     )
 
 
@@ -258,7 +268,12 @@ def _locate_adapter(path: str, access: HubAccess) -> str:
         return find_folder(path, replace(access, revision=None))
 
 
-def _read_adapter(path: str) -> dict[str, torch.Tensor]:
+def read_adapter(path: str) -> dict[str, torch.Tensor]:
+    """The weights in an adapter's folder.
+
+    Raises:
+        BadCheckpoint: there are none, or they are damaged.
+    """
     if read_json(path, ADAPTER_CONFIG_FILE) is None:
         raise BadCheckpoint(f"{path}: holds no adapter ({ADAPTER_CONFIG_FILE} is missing)")
     from peft.utils import load_peft_weights  # peft takes seconds to import: only those who need it pay
@@ -269,26 +284,40 @@ def _read_adapter(path: str) -> dict[str, torch.Tensor]:
         raise BadCheckpoint(f"{path}: the adapter's weights can't be read ({error})") from error
 
 
-def _merge_adapter(model: torch.nn.Module, path: str, weights: dict[str, torch.Tensor]) -> torch.nn.Module:
+def load_adapter(model: torch.nn.Module, path: str, is_trainable: bool = False) -> Any:
+    """Lay the adapter in a folder over a model; gives peft's model of both.
+
+    Raises:
+        BadCheckpoint: there is no adapter in it, or one that does not fit the model.
+    """
+    return _lay_over(model, path, read_adapter(path), is_trainable)
+
+
+def _lay_over(
+    model: torch.nn.Module, path: str, weights: dict[str, torch.Tensor], is_trainable: bool = False
+) -> Any:
     from peft import PeftConfig, PeftModel, get_peft_model_state_dict
 
     try:
         config = PeftConfig.from_pretrained(path)
+        task_type = config.task_type
         if not isinstance(model, PreTrainedModel):
             config.task_type = None  # peft's classes for tasks want a model of transformers
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", ".*copying from a non-meta parameter")  # where none are read
             # peft still asks by this name
             warnings.filterwarnings("ignore", "`is_gradient_checkpointing`", FutureWarning)
-            adapted = PeftModel.from_pretrained(model, path, config=config)
+            adapted = PeftModel.from_pretrained(model, path, config=config, is_trainable=is_trainable)
     except (ValueError, RuntimeError) as error:  # no such layers; layers of other sizes
         raise BadCheckpoint(f"{path}: the adapter does not fit this base model ({error})") from error
+    base_name = adapted.active_peft_config.base_model_name_or_path
     adapted.active_peft_config.base_model_name_or_path = None  # or peft asks the hub for that model's files
     strangers = set(weights) ^ set(get_peft_model_state_dict(adapted))
     if strangers:
         raise BadCheckpoint(f"{path}: the adapter does not fit this base model (weight {min(strangers)})")
-    merged: torch.nn.Module = adapted.merge_and_unload()
-    return merged
+    adapted.active_peft_config.base_model_name_or_path = base_name
+    config.task_type = task_type
+    return adapted
 
 
 @contextmanager

@@ -28,18 +28,27 @@ class PromptEncoder:
         self._before = [bos] if bos is not None and (needs_bos or bos != tokenizer.pad_token_id) else []
         self._separator = self._tokenize_one(separator)
 
-    def encode(self, pairs: Sequence[Pair], limits: Limits, prompt: str) -> list[Row]:
+    def encode(
+        self, pairs: Sequence[Pair], limits: Limits, prompt: str, counts_prompt: bool = False
+    ) -> list[Row]:
         """Encode P pairs, in order.
 
         Query and passage have at most ``limits.total`` tokens together: too long a passage loses its end. The
         prompt comes on top of that and is never cut.
+
+        Args:
+            counts_prompt: ``limits.total`` is the whole sequence's, as published models were trained.
         """
         queries = tokenize(self._tokenizer, {query for query, _ in pairs}, limits.query)
         passages = tokenize(self._tokenizer, {passage for _, passage in pairs}, limits.passage)
         asked = self._separator + self._tokenize_one(prompt)
         # the published code reserves what it adds later a second time, which leaves the texts this much room
-        room = limits.total + len(asked)
+        room = limits.total - len(asked) if counts_prompt else limits.total + len(asked)
         return [self._join(queries[query], passages[passage], asked, room) for query, passage in pairs]
+
+    def count_asked(self, prompt: str) -> int:
+        """How many tokens follow the passage."""
+        return len(self._separator) + len(self._tokenize_one(prompt))
 
     def _join(self, query: list[int], passage: list[int], asked: list[int], room: int) -> Row:
         query = self._before + query

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import torch
+from torch.nn.functional import pad
 from torch.nn.utils.rnn import pad_sequence
 from transformers import PreTrainedTokenizerBase
 
@@ -149,13 +150,22 @@ def _span(owners: Sequence[int | None], owner: int) -> slice:
     return slice(start, start + owners.count(owner))
 
 
-def pad_rows(rows: Sequence[Row], pad_token_id: int, padding_side: str = "right") -> Batch:
-    """Put B rows into tensors (B, T), T the longest, and add the ``attention_mask``: 1 token, 0 padding."""
-    batch = {
-        name: _pad([row[name] for row in rows], pad_token_id if name == "input_ids" else 0, padding_side)
-        for name in rows[0]
-    }
-    batch["attention_mask"] = _pad([[1] * len(row["input_ids"]) for row in rows], 0, padding_side)
+def pad_rows(
+    rows: Sequence[Row], pad_token_id: int, padding_side: str = "right", multiple_of: int = 1
+) -> Batch:
+    """Put B rows into tensors (B, T) and add the ``attention_mask``: 1 token, 0 padding.
+
+    T is the longest row's length, or the next multiple.
+    """
+    columns = {name: [row[name] for row in rows] for name in rows[0]}
+    columns["attention_mask"] = [[1] * len(row["input_ids"]) for row in rows]
+    missing = -max(len(row["input_ids"]) for row in rows) % multiple_of
+    batch = {}
+    for name, numbers in columns.items():
+        filling = pad_token_id if name == "input_ids" else 0
+        padded = _pad(numbers, filling, padding_side)
+        sides = (missing, 0) if padding_side == "left" else (0, missing)
+        batch[name] = pad(padded, sides, value=filling) if missing else padded
     return batch
 
 

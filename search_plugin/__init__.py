@@ -3,6 +3,7 @@
 from search_plugin.ask import HEADER_PREFIX
 from search_plugin.blend import Placed, place_hits
 from search_plugin.errors import BadAsk, SearchPluginError, UnreadableAnswer
+from search_plugin.experiment import FIRST_STAGE_ARM, POLICY_ARM, Experiment
 from search_plugin.filter_path import filter_answer
 from search_plugin.first_stage import FirstStage, Hit
 from search_plugin.merge import merge, restore
@@ -17,12 +18,28 @@ from search_plugin.routes import Route, RouteKind, match_route, read_indices
 from search_plugin.skip import Reason, Skip
 from search_plugin.ticket import MARK as TICKET_MARK
 from search_plugin.ticket import read_ticket, write_ticket
+from search_plugin.trial import (
+    Difference,
+    Drafted,
+    Trial,
+    compare_orders,
+    enter,
+    find_experiments,
+    interleave,
+    name_object,
+    read_unit,
+)
 
 __all__ = [
+    "FIRST_STAGE_ARM",
     "HEADER_PREFIX",
+    "POLICY_ARM",
     "TICKET_MARK",
     "BadAsk",
+    "Difference",
+    "Drafted",
     "Engine",
+    "Experiment",
     "FirstStage",
     "Hit",
     "Item",
@@ -39,18 +56,24 @@ __all__ = [
     "SearchPluginError",
     "SearchRequest",
     "Skip",
+    "Trial",
     "UnreadableAnswer",
     "apply_edits",
     "ask_for_all",
     "combine_scores",
+    "compare_orders",
     "edit_body",
+    "enter",
     "filter_answer",
+    "find_experiments",
     "find_policy",
+    "interleave",
     "join_items",
     "make_note",
     "make_scan_plan",
     "match_route",
     "merge",
+    "name_object",
     "place_hits",
     "plan_search",
     "read_filter_path",
@@ -59,6 +82,7 @@ __all__ = [
     "read_passages",
     "read_texts",
     "read_ticket",
+    "read_unit",
     "restore",
     "scan_document",
     "scan_object",

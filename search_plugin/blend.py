@@ -10,7 +10,7 @@ from search_plugin.plan import Plan
 from search_plugin.policy import Policy
 
 # Scores stay above 0 also as the 32-bit floats that typed clients read, and the tail's below the window's.
-_SMALLEST_RESCORED = 1e-30
+SMALLEST_RESCORED = 1e-30
 _SMALLEST_TAIL = 1e-37
 _LARGEST = 3e38
 _TAIL_BELOW = 0.999
@@ -55,7 +55,7 @@ def place_hits(plan: Plan, first_stage: FirstStage, logits: Sequence[float]) -> 
     order = by_model if plan.policy.score_mode == "replace" else _order(blended, by_model)
     kept = [i for i in order if plan.policy.min_score is None or blended[i] >= plan.policy.min_score]
     # the running minimum, so that no rounding error ever climbs
-    shown = accumulate((min(max(blended[i], _SMALLEST_RESCORED), _LARGEST) for i in kept), min)
+    shown = accumulate((min(max(blended[i], SMALLEST_RESCORED), _LARGEST) for i in kept), min)
     placed = [Placed(i, score, model_scores[i]) for i, score in zip(kept, shown, strict=True)]
     if plan.policy.min_score is not None or not placed:
         return placed  # no model has read the tail: it reaches nothing

@@ -35,6 +35,8 @@ class Reason(StrEnum):
     REPEATED_HITS = "repeated_hits"  # a document twice: not a ranking, as a hybrid query without its pipeline
     CLUSTER_REFUSED = "cluster_refused"  # the cluster took the search only as the client sent it
 
+    EXPERIMENT = "experiment"  # it is in the arm of an experiment that shows the first stage
+
     STILL_RUNNING = "still_running"  # an asynchronous search whose hits are not the best ones yet
 
     # found while scoring

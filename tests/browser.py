@@ -10,6 +10,7 @@ import pytest
 
 from demo import settings
 from tests.clients.programs import NODE, NPM, find_tools
+from tests.environments import one_at_a_time
 
 COMMANDS = ("chromium", "chromium-browser", "google-chrome")
 FLAGS = (
@@ -64,6 +65,7 @@ def watched_page(browser, *, may_fail=(), **options):
     assert [problem for problem in problems if not any(text in problem for text in expected)] == []
 
 
+@one_at_a_time()
 def install_packages() -> Path:
     """The folder of the packages in ``gateway/pages/package-lock.json``, installed when it has changed."""
     wanted = (PACKAGES / "package-lock.json").read_text()

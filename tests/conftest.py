@@ -12,6 +12,14 @@ import pytest
 from redis import AuthenticationError, Redis, RedisError
 
 
+def pytest_collection_modifyitems(items):
+    """With several processes (``-n 2``) one engine's tests stay together, and those of one file."""
+    for item in items:
+        callspec = getattr(item, "callspec", None)
+        engine = callspec.params.get("node") if callspec else None
+        item.add_marker(pytest.mark.xdist_group(engine or str(item.path)))
+
+
 class RedisServer:
     """A real Redis on a port of its own that keeps nothing on disk; ``flags`` are redis-server's."""
 

@@ -129,7 +129,7 @@ def running_engine(name, folder):
     command = [str(settings.ROOT / "deploy" / "engines" / "start.sh"), name]
     with running(command, environment, folder / "node.log") as process:
         url = f"http://127.0.0.1:{port}"
-        wait_until(answers(f"{url}/_cluster/health", process), timeout_s=300)
+        wait_until(answers(f"{url}/_cluster/health", process), timeout_s=600)
         yield Engine(name, url, process)
 
 

@@ -4,6 +4,7 @@ import re
 import subprocess
 import sys
 import tomllib
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ import pytest
 from gateway.__main__ import COMMANDS
 from gateway.cluster_settings import ClusterSettings, name_flag
 from gateway.settings import read_config
-from search_plugin import Policy, Reason
+from search_plugin import Experiment, Policy, Reason
 from worker.settings import ModelSettings, RerankFile
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -50,22 +51,24 @@ def test_python_examples_compile(example):
     compile(example, "example", "exec")
 
 
+@cache
+def read_help(module):
+    """What ``python -m`` with these words says of itself; some take seconds to begin."""
+    command = [sys.executable, "-m", *module.split(), "--help"]
+    return subprocess.run(command, capture_output=True, text=True, check=True, cwd=ROOT).stdout
+
+
 @pytest.mark.parametrize("example", read_examples("sh"))
 def test_shell_examples_name_commands_and_options_that_exist(example):
     """Each `make` target is in the Makefile, each flag of `python -m …` in its help."""
     for target in re.findall(r"make ([a-z-]+)", example):
         assert re.search(rf"^{target}:", (ROOT / "Makefile").read_text(), re.MULTILINE), target
     of_gateway = "|".join(f" {command}" for command in COMMANDS)
-    names = rf"gateway(?:{of_gateway})?|worker.monitor|worker|rerankers (?:info|bench|score|finetune)"
+    of_rerankers = "info|bench|score|evaluate|finetune|merge|versions"
+    names = rf"gateway(?:{of_gateway})?|worker.monitor|worker|rerankers (?:{of_rerankers})|relevance \w+"
     commands = rf"python -m ({names})([^#\n]*)"
     for module, arguments in re.findall(commands, example):
-        help_text = subprocess.run(
-            [sys.executable, "-m", *module.split(), "--help"],
-            capture_output=True,
-            text=True,
-            check=True,
-            cwd=ROOT,
-        ).stdout
+        help_text = read_help(module)
         assert not [flag for flag in re.findall(r"--[a-z-]+", arguments) if flag not in help_text]
 
 
@@ -84,6 +87,13 @@ def test_every_option_of_the_file_is_explained(heading, model):
     cells = re.findall(r"^\| (`[^|]+) \|", section, re.MULTILINE)
     explained = [name for cell in cells for name in re.findall(r"`(\w+)`", cell)]
     assert sorted(explained) == sorted(model.model_fields)
+
+
+def test_every_option_of_experiments_is_explained():
+    """And no option that does not exist."""
+    section = (ROOT / "docs" / "experiments.md").read_text().split("## Options\n")[1].split("\n## ")[0]
+    explained = re.findall(r"^\| `(\w+)` \|", section, re.MULTILINE)
+    assert sorted(explained) == sorted(Experiment.model_fields)
 
 
 def test_every_option_of_the_cluster_is_explained():

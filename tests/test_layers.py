@@ -15,9 +15,10 @@ ROOT = Path(__file__).parents[1]
 # package: modules of ours that it may import beside its own
 OURS = {
     "search_plugin": set(),
-    "rerankers": set(),
+    "relevance": set(),
+    "rerankers": {"relevance"},
     "worker": {"rerankers"},
-    "gateway": {"search_plugin", "worker.contract"},
+    "gateway": {"search_plugin", "worker.contract", "relevance"},
 }
 
 # library: the packages that may import it
@@ -34,6 +35,11 @@ ONLY_IN = {
     "transformers": {"rerankers"},
     "peft": {"rerankers"},
     "safetensors": {"rerankers"},
+    "opentelemetry": {"worker"},
+    "ir_measures": {"relevance"},
+    "scipy": {"relevance"},
+    "matplotlib": {"relevance"},
+    "bm25s": {"relevance"},
 }
 
 # package: all that it may import beside the standard library and what OURS grants
@@ -82,9 +88,12 @@ def test_packages_import_in_one_direction(package):
         pytest.param("gateway", "def f():\n    import torch", id="nor inside a function"),
         pytest.param("worker", "import gateway.app", id="the worker knows no gateway"),
         pytest.param("worker", "from torch import nn", id="tensors stop at rerankers"),
+        pytest.param("gateway", "from opentelemetry import trace", id="one module knows how traces are told"),
         pytest.param("search_plugin", "from worker.contract import ScoreJob", id="a leaf knows nothing"),
         pytest.param("search_plugin", "import flask.json", id="pure means no libraries"),
         pytest.param("rerankers", "import worker", id="a library knows no worker"),
+        pytest.param("relevance", "import rerankers", id="files know no model"),
+        pytest.param("gateway", "import ir_measures", id="measuring is relevance's"),
     ],
 )
 def test_a_breach_is_found(package, source):
@@ -95,10 +104,21 @@ def test_a_breach_is_found(package, source):
     ("module", "absent"),
     [
         ("gateway.app", {"torch", "transformers", "peft", "rerankers", "worker.tasks", "celery.worker"}),
+        ("gateway.app", {"relevance", "numpy", "scipy", "ir_measures"}),
+        (
+            "gateway.commands.evaluate",
+            {"torch", "transformers", "rerankers", "worker.tasks", "celery.worker"},
+        ),
+        ("gateway.commands.mine", {"torch", "transformers", "rerankers", "worker.tasks", "celery.worker"}),
+        ("relevance.options", {"scipy", "ir_measures", "matplotlib", "bm25s", "torch", "flask", "redis"}),
         ("gateway.cluster", {"botocore"}),
         ("gateway.__main__", {"torch", "transformers", "peft", "rerankers", "worker.tasks", "celery.worker"}),
         ("search_plugin", {"flask", "celery", "redis", "httptools", "torch"}),
         ("worker.contract", {"flask", "celery", "redis", "torch"}),
+        ("worker.contract.traces", {"opentelemetry"}),
+        # where it is installed, redis-py loads a part of it by itself
+        ("gateway.wsgi", {"opentelemetry.sdk.trace", "opentelemetry.exporter", "worker.contract.otel"}),
+        ("worker.__main__", {"opentelemetry.sdk.trace", "opentelemetry.exporter", "worker.contract.otel"}),
     ],
 )
 def test_what_a_fresh_interpreter_loads(module, absent):

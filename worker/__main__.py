@@ -14,6 +14,7 @@ from redis.retry import Retry
 
 from worker.contract.address import RedisAddress
 from worker.contract.logs import Event, configure_logging
+from worker.contract.traces import begin_tracing
 from worker.errors import ConfigError, WorkerError
 from worker.settings import ModelSettings, WorkerSettings, read_models, read_settings
 
@@ -69,6 +70,7 @@ def serve(settings: WorkerSettings, read: Callable[[], Mapping[str, ModelSetting
     from worker.tasks import add_score_tasks, watch_cancelled
     from worker.watchdog import Watchdog
 
+    begin_tracing("rerank-worker", settings.traces_endpoint, settings.traces_ratio)
     redis = RedisAddress.from_url(settings.redis_url).connect(
         socket_timeout=_REDIS_TIMEOUT_S, socket_connect_timeout=_REDIS_TIMEOUT_S, retry=_REDIS_RETRY
     )
@@ -94,7 +96,7 @@ def serve(settings: WorkerSettings, read: Callable[[], Mapping[str, ModelSetting
         return batcher
 
     served = Residents(load, read)
-    mark = ServingMark(redis, worker_id, served, clock, suspects)
+    mark = ServingMark(redis, worker_id, served, clock, suspects, served.tell_problem)
     outbox = Outbox(redis, clock, cache_ttl_s=settings.cache_ttl_s, cache_queries=settings.cache_queries)
     watch_cancelled(redis, served)
     if settings.watch_s:

@@ -61,7 +61,9 @@ class Scored:
     scores: tuple[float, ...]
     queue_ms: float  # from when it was encoded to the first forward pass
     model_ms: float  # encoding, and the forward passes that it had a share in
-    n_tokens: int = 0  # of its pairs
+    n_tokens: int  # of its pairs
+    submitted_s: float  # when it was encoded, of time.monotonic()
+    passes: tuple[PassDone, ...]  # that it had a share in
 
 
 Clock = Callable[[], float]
@@ -161,7 +163,7 @@ class _Waiting:
     scores: dict[str, float] = field(default_factory=dict)
     n_tokens: int = 0
     is_alone: bool = False  # a pass of several jobs failed: this one gets its own
-    started_s: float = math.inf
+    passes: list[PassDone] = field(default_factory=list)
     model_s: float = 0.0
 
     def goes_with(self, other: _Waiting) -> bool:
@@ -185,8 +187,9 @@ class _Pass:
 
 @dataclass(frozen=True)
 class PassDone:
-    """What a forward pass was, for whoever counts."""
+    """What a forward pass was, for whoever counts; ``started_s`` is of ``time.monotonic()``."""
 
+    started_s: float
     seconds: float
     pairs: int
     tokens: int
@@ -462,18 +465,18 @@ class Batcher(Generic[L]):
         seconds = time.monotonic() - started_s
         self.pass_started_s = None
         tokens = sum(pair.n_tokens for pair in pairs)
+        done = PassDone(started_s, seconds, len(pairs), tokens, len(taken.jobs), taken.jobs[0].job.bulk)
         if error is None:
             self.speed.add(seconds, tokens, sum(pair.n_characters for pair in pairs))
         with self._changed:
             # also for jobs that came during the pass with a pair that was in it
             for waiting in {waiting for pair in pairs for waiting in pair.jobs}:
-                waiting.started_s = min(waiting.started_s, started_s)
+                waiting.passes.append(done)
                 waiting.model_s += seconds
             if error is None:
                 self._give(scores)
             else:
                 self._isolate(taken.jobs, error)
-        done = PassDone(seconds, len(pairs), tokens, len(taken.jobs), taken.jobs[0].job.bulk)
         for observer in self._observers:
             observer.pass_ends(done)
 
@@ -506,9 +509,16 @@ class Batcher(Generic[L]):
     def _finish(self, waiting: _Waiting) -> None:
         self._waiting.remove(waiting)
         scores = tuple(waiting.scores[passage] for passage in waiting.job.passages)
-        queue_ms = (waiting.started_s - waiting.submitted_s) * 1000
-        model_ms = waiting.model_s * 1000
-        waiting.future.set_result(Scored(scores, max(queue_ms, 0.0), model_ms, waiting.n_tokens))
+        queue_ms = (waiting.passes[0].started_s - waiting.submitted_s) * 1000
+        scored = Scored(
+            scores=scores,
+            queue_ms=max(queue_ms, 0.0),
+            model_ms=waiting.model_s * 1000,
+            n_tokens=waiting.n_tokens,
+            submitted_s=waiting.submitted_s,
+            passes=tuple(waiting.passes),
+        )
+        waiting.future.set_result(scored)
 
     def _isolate(self, jobs: Sequence[_Waiting], error: ModelFailedError) -> None:
         if len(jobs) == 1:

@@ -11,6 +11,7 @@ from celery.worker.consumer import Consumer
 
 from worker.contract import REQUEST_HEADER
 from worker.contract.logs import REQUEST_ID, Event
+from worker.contract.traces import span
 
 logger = logging.getLogger(__name__)
 
@@ -59,9 +60,11 @@ class HandOver:
         started_s = time.monotonic()
         REQUEST_ID.set(str(message.headers.get(REQUEST_HEADER, "")))
         self._tell(message, "started")
+        told = {"queue": message.delivery_info["routing_key"], "message": message.headers["id"]}
         try:
-            args, _kwargs, _embed = message.payload
-            self._task.run(*args)
+            with span(self._task.name, "consumer", message.headers, **told):
+                args, _kwargs, _embed = message.payload
+                self._task.run(*args)
         except Exception as error:
             logger.error(Event("task.failed", id=message.headers.get("id"), error=type(error).__name__))
             self._tell(message, "failed", exception=type(error).__name__)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from huggingface_hub import snapshot_download
 
-from rerankers import FlagAutoReranker
+from rerankers import VERSION_FILE, BadVersion, FlagAutoReranker, Version
 from worker.batching import Scorer
 from worker.contract.logs import Event
 from worker.errors import ModelError
@@ -24,7 +24,7 @@ _WARM_UP = [("warm up", "a passage"), ("warm up", "a longer passage " * 100)]
 _MODEL_FILES = ("*.json", "*.safetensors", "*.bin", "*.model", "*.txt", "*.py")
 _DESCRIPTIONS = ("config.json", "adapter_config.json")  # fetched for every model: their folder has the rest
 # settings that say where and how fast, not what a score is
-_NOT_IN_VERSION = {"path", "peft_path", "revision", "devices", "batch_size"}
+_NOT_IN_VERSION = {"path", "versions", "pinned", "peft_path", "revision", "devices", "batch_size"}
 
 
 @dataclass(frozen=True)
@@ -35,6 +35,7 @@ class ResidentModel:
     scorer: Scorer
     version: str  # 16 hex digits; equal files and settings give equal versions on every machine
     max_characters: int  # of a text, behind which it reads nothing
+    release: str = ""  # what people call this version, where it is of a folder of versions
 
 
 def load_model(alias: str, settings: ModelSettings) -> ResidentModel:
@@ -43,8 +44,9 @@ def load_model(alias: str, settings: ModelSettings) -> ResidentModel:
     Raises:
         ModelError: it can't be loaded, or can't score.
     """
-    options = settings.model_dump(exclude={"path"}, exclude_none=True)
+    options = settings.model_dump(exclude={"path", "versions", "pinned"}, exclude_none=True)
     try:
+        release = _check_release(Path(settings.path))
         scorer = FlagAutoReranker.from_finetuned(settings.path, **options)
         scorer.compute_score(_WARM_UP)
         version = _name_version(settings)
@@ -52,7 +54,17 @@ def load_model(alias: str, settings: ModelSettings) -> ResidentModel:
         logger.debug(Event("model.failed", model=alias), exc_info=True)
         problem = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise ModelError(f"models.{alias}: can't load {settings.path}: {problem}") from error
-    return ResidentModel(alias, scorer, version, scorer.max_length * _CHARACTERS_PER_TOKEN)
+    return ResidentModel(alias, scorer, version, scorer.max_length * _CHARACTERS_PER_TOKEN, release)
+
+
+def _check_release(folder: Path) -> str:
+    """The name of the version that a folder holds, whose files are as added; empty if it is none."""
+    release = Version.read(folder)
+    if release is None:
+        return ""
+    if damage := release.find_damage(folder):
+        raise BadVersion("; ".join(damage))
+    return release.name
 
 
 def _name_version(settings: ModelSettings) -> str:
@@ -72,6 +84,8 @@ def _name_version(settings: ModelSettings) -> str:
                 )
             )
         for file in sorted(file for pattern in _MODEL_FILES for file in folder.glob(pattern)):
+            if file.name == VERSION_FILE:
+                continue
             with file.open("rb") as content:
                 digest.update(file.name.encode() + hashlib.file_digest(content, "sha256").digest())
     return digest.hexdigest()[:16]

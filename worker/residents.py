@@ -25,7 +25,7 @@ class Residents(Mapping[str, Batcher[ResidentModel]]):
     A model is exchanged when its settings or its files have changed, and then stayed as they are from one
     look to the next: what is still being copied is not loaded. Its successor is loaded beside it (memory is
     needed for both), takes the jobs that come from then on, and the old one ends when it has finished its
-    own. A successor that can't be loaded is told of in the log, and the old one stays.
+    own. A successor that can't be loaded is told of in the log and by `tell_problem`, and the old one stays.
 
     Args:
         load: makes a model's batcher, warm and measured.
@@ -44,6 +44,8 @@ class Residents(Mapping[str, Batcher[ResidentModel]]):
         self._read = read
         self._seen = self._loaded = self._look()
         self._batchers = {alias: load(alias, settings) for alias, (settings, _) in self._loaded.items()}
+        self._unreadable = ""
+        self._kept: dict[str, str] = {}  # why a successor is not served
 
     def __getitem__(self, alias: str) -> Batcher[ResidentModel]:
         return self._batchers[alias]
@@ -53,6 +55,10 @@ class Residents(Mapping[str, Batcher[ResidentModel]]):
 
     def __len__(self) -> int:
         return len(self._batchers)
+
+    def tell_problem(self, alias: str) -> str:
+        """Why a newer one is not served; empty if none is wanted."""
+        return self._unreadable or self._kept.get(alias, "")
 
     def watch(self, interval_s: float) -> None:
         """Look for changes from now on, in a daemon thread."""
@@ -69,8 +75,10 @@ class Residents(Mapping[str, Batcher[ResidentModel]]):
         try:
             before, self._seen = self._seen, self._look()
         except (WorkerError, OSError) as error:
+            self._unreadable = str(error)
             logger.warning(Event("models.unreadable", error=error))
             return
+        self._unreadable = ""
         if self._seen.keys() != self._loaded.keys() and self._seen != before:
             logger.warning(
                 Event("models.changed", problem="which models are served is settled when a worker starts")
@@ -91,8 +99,10 @@ class Residents(Mapping[str, Batcher[ResidentModel]]):
         try:
             new = self._load(alias, settings)
         except WorkerError as error:
+            self._kept[alias] = str(error)
             logger.error(Event("model.kept", model=alias, version=old.loaded.version, error=error))
             return
+        self._kept.pop(alias, None)
         self._batchers[alias] = new
         old.close()
         logger.info(

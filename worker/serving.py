@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import Any
 
@@ -35,6 +35,7 @@ class ServingMark:
         worker_id: unlike that of any other process.
         models: read anew each time.
         clock, suspects: renewed by Redis with each mark.
+        tell_problem: why a newer version of a model is not served; empty where none is wanted.
     """
 
     def __init__(
@@ -44,12 +45,14 @@ class ServingMark:
         models: ServedModels,
         clock: RedisClock,
         suspects: KnownSuspects,
+        tell_problem: Callable[[str], str] = lambda alias: "",
     ) -> None:
         self._redis = redis
         self._worker_id = worker_id
         self._models = models
         self._clock = clock
         self._suspects = suspects
+        self._tell_problem = tell_problem
         self._stopped = threading.Event()
         self._missed: dict[str, float] = {}  # worker without a mark → since when, by Redis's clock
 
@@ -113,7 +116,14 @@ class ServingMark:
         with self._redis.pipeline(transaction=False) as pipeline:
             for alias, batcher in self._models.items():
                 model = batcher.loaded
-                told = Serving(model.version, now, batcher.speed.characters_per_s, model.max_characters)
+                told = Serving(
+                    model.version,
+                    now,
+                    batcher.speed.characters_per_s,
+                    model.max_characters,
+                    model.release,
+                    self._tell_problem(alias),
+                )
                 pipeline.hset(serving_key(alias), self._worker_id, told.to_field())
                 pipeline.pexpire(serving_key(alias), int(MARK_LIFE_S * 1000))
                 pipeline.zremrangebyscore(load_key(alias), "-inf", now)

@@ -5,16 +5,25 @@ from __future__ import annotations
 import os
 import re
 import tomllib
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    model_validator,
+)
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict, SettingsError
 
-from worker.contract import ModelAlias
+from worker.contract import DeclaredAlias, ModelAlias, split_alias
 from worker.contract.address import check_redis_url
 from worker.contract.logs import LogFormat, LogLevel
+from worker.contract.traces import TracesEndpoint, TracesRatio
 from worker.errors import ConfigError
 
 ENV_PREFIX = "RERANK_WORKER_"
@@ -63,7 +72,8 @@ class WorkerSettings(BaseSettings):
         tuple[ModelAlias, ...], NoDecode, BeforeValidator(_split_commas), AfterValidator(_each_once)
     ] = Field(
         (),
-        description="Aliases of the models to load, separated by commas; none means all declared ones.",
+        description="Aliases of the models to load, separated by commas, each with its pinned versions, or "
+        "one version (docs@v2); none means all declared ones.",
     )
     watch_s: float = Field(
         5,
@@ -107,6 +117,8 @@ class WorkerSettings(BaseSettings):
     log_level: LogLevel = Field(
         "INFO", description="Least severe messages to log; only DEBUG may quote queries and passages."
     )
+    traces_endpoint: TracesEndpoint = ""
+    traces_ratio: TracesRatio = 1.0
 
 
 class ModelSettings(BaseModel):
@@ -114,7 +126,13 @@ class ModelSettings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    path: str = Field(min_length=1, description="Model folder (relative to the file) or the name on the hub.")
+    path: str = Field("", description="Model folder (relative to the file) or the name on the hub.")
+    versions: str | None = Field(
+        None, min_length=1, description="Instead: a folder of versions, of which the live one is served."
+    )
+    pinned: tuple[DeclaredAlias, ...] = Field(
+        (), description="Versions that are served beside the live one; those that the file names always are."
+    )
     model_class: (
         Literal[
             "encoder-only-base", "decoder-only-base", "decoder-only-layerwise", "decoder-only-lightweight"
@@ -160,14 +178,36 @@ class ModelSettings(BaseModel):
     )
     compress_ratio: int | None = Field(None, ge=1, description="Lightweight models: tokens that become one.")
 
+    @model_validator(mode="after")
+    def _check_place(self) -> Self:
+        if bool(self.path) == bool(self.versions):
+            raise ValueError("path: expected a folder or a hub name, or `versions` instead")
+        if self.versions and (self.peft_path or self.revision):
+            raise ValueError("versions: excludes peft_path and revision; a version may be an adapter")
+        if self.pinned and not self.versions:
+            raise ValueError("pinned: needs versions")
+        return self
+
 
 class RerankFile(BaseModel):
     """rerank.toml as far as a worker reads it."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    models: dict[ModelAlias, ModelSettings] = Field(min_length=1)
-    policies: list[Any] = Field([], description="The gateway's; not looked at here.")
+    models: dict[DeclaredAlias, ModelSettings] = Field(min_length=1)
+    policies: list[Any] = Field([], description="The gateway's; only which versions they name matters here.")
+    experiments: list[Any] = Field([], description="The gateway's too.")
+
+    @property
+    def pinned(self) -> Iterator[str]:
+        """The versions that are to be served beside the live ones, as ``alias@version``."""
+        for alias, model in self.models.items():
+            yield from (f"{alias}@{version}" for version in model.pinned)
+        for table in (*self.policies, *self.experiments):
+            if isinstance(table, dict):
+                arms = table.get("arms")
+                named = [table.get("model"), *(arms if isinstance(arms, list) else ())]
+                yield from (name for name in named if isinstance(name, str) and split_alias(name)[1])
 
 
 def read_settings(argv: Sequence[str]) -> WorkerSettings:
@@ -200,15 +240,23 @@ def read_models(settings: WorkerSettings) -> dict[str, ModelSettings]:
     Raises:
         ConfigError: the file can't be read or is wrong, an alias isn't declared, or a folder isn't a model's.
     """
-    declared = _read_file(settings.config).models
-    for alias in settings.models:
-        if alias not in declared:
-            known = ", ".join(declared)
-            raise ConfigError(f"{_flag('models')}: {settings.config} declares no {alias!r}, only {known}")
-    return {
-        alias: _locate(declared[alias], alias, settings.config)
-        for alias in settings.models or tuple(declared)
-    }
+    file = _read_file(settings.config)
+    pinned = tuple(file.pinned)
+    wanted = []
+    for asked in settings.models or tuple(file.models):
+        wanted += [asked, *(name for name in pinned if split_alias(name)[0] == asked)]
+    return {alias: _locate(_find(alias, file, settings), alias, settings.config) for alias in wanted}
+
+
+def _find(alias: str, file: RerankFile, settings: WorkerSettings) -> ModelSettings:
+    declared, version = split_alias(alias)
+    if declared not in file.models:
+        known = ", ".join(file.models)
+        raise ConfigError(f"{_flag('models')}: {settings.config} declares no {declared!r}, only {known}")
+    model = file.models[declared]
+    if version and not model.versions:
+        raise ConfigError(f"{settings.config}: {alias}: models.{declared} has no versions to name one of")
+    return model
 
 
 def _read_file(config: Path) -> RerankFile:
@@ -225,10 +273,12 @@ def _read_file(config: Path) -> RerankFile:
 
 def _locate(model: ModelSettings, alias: str, config: Path) -> ModelSettings:
     """The same settings with folders absolute; names on the hub stay as they are."""
+    if model.versions:
+        return model.model_copy(update=_locate_version(model.versions, alias, config))
     found = {}
     for option, files in _FOLDER_FILES.items():
         name = getattr(model, option)
-        if name is None:
+        if not name:
             continue
         folder = config.absolute().parent / Path(name).expanduser()
         if _HUB_NAME.fullmatch(name) and not folder.exists():
@@ -238,6 +288,21 @@ def _locate(model: ModelSettings, alias: str, config: Path) -> ModelSettings:
             raise ConfigError(f"{config}: models.{alias}.{option}: {folder} {problem}")
         found[option] = str(folder)
     return model.model_copy(update=found)
+
+
+def _locate_version(versions: str, alias: str, config: Path) -> Mapping[str, object]:
+    """The live version's folder, or that of the one which the alias names, in the place of its like."""
+    from rerankers import BadVersion, Versions  # here, since torch takes seconds that --help should not
+
+    declared, version = split_alias(alias)
+    there = Versions(config.absolute().parent / Path(versions).expanduser())
+    try:
+        name = version or there.live
+        if name is None:
+            raise BadVersion(f"{there.folder}: no version is live; python -m rerankers versions promote one")
+        return {"path": str(there.locate(name)), "versions": None, "pinned": ()}
+    except BadVersion as error:
+        raise ConfigError(f"{config}: models.{declared}.versions: {error}") from error
 
 
 def _first_problem(error: ValidationError) -> tuple[str, str]:

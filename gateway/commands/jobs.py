@@ -4,49 +4,20 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import shutil
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import IO, Any
-from urllib.error import HTTPError, URLError
+from typing import Any
 from urllib.parse import quote
-from urllib.request import Request, urlopen
 
 from tqdm import tqdm
 
+from gateway.commands.talk import Refused, Talk, add_options
 from gateway.jobs.store import ENDED
 
-_TIMEOUT_S = 60.0
 _LOOK_S = 0.5
-
-
-class _Refused(Exception):
-    """What the gateway says, or that it says nothing."""
-
-
-class _Gateway:
-    """The jobs of one gateway."""
-
-    def __init__(self, url: str, key: str) -> None:
-        self._url = f"{url.rstrip('/')}/_rerank/jobs"
-        self._headers = {"X-Rerank-Key": key} if key else {}
-
-    def ask(self, method: str, path: str = "", body: object = None) -> dict[str, Any]:
-        content = None if body is None else json.dumps(body).encode()
-        told: dict[str, Any] = json.load(self.open(method, path, content))
-        return told
-
-    def open(self, method: str, path: str, content: bytes | IO[bytes] | None = None) -> Any:
-        request = Request(self._url + path, content, {**self._headers}, method=method)
-        try:
-            return urlopen(request, timeout=_TIMEOUT_S)
-        except HTTPError as error:
-            raise _Refused(_read_reason(error)) from None
-        except (URLError, OSError) as error:
-            raise _Refused(f"{self._url}: {getattr(error, 'reason', error)}") from None
 
 
 def main(argv: Sequence[str], prog: str) -> int:
@@ -54,9 +25,9 @@ def main(argv: Sequence[str], prog: str) -> int:
     parser = _make_parser(prog)
     given = parser.parse_args(argv)
     try:
-        run: Callable[[_Gateway, argparse.Namespace], int] = given.run
-        return run(_Gateway(given.url, given.key), given)
-    except (_Refused, OSError) as error:
+        run: Callable[[Talk, argparse.Namespace], int] = given.run
+        return run(Talk(given.url, given.key, "jobs"), given)
+    except (Refused, OSError) as error:
         print(f"{prog} {given.command}: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
@@ -65,10 +36,7 @@ def main(argv: Sequence[str], prog: str) -> int:
 
 def _make_parser(prog: str) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog=prog, description="Bulk jobs of a running gateway.")
-    parser.add_argument("--url", default=os.environ.get("RERANK_URL", "http://127.0.0.1:9201"))
-    parser.add_argument(
-        "--key", default=os.environ.get("RERANK_KEY", ""), help="a management key; or in $RERANK_KEY"
-    )
+    add_options(parser)
     commands = parser.add_subparsers(dest="command", required=True, metavar="command")
     submit = commands.add_parser("submit", help="start a job and watch it")
     submit.add_argument("kind", choices=("queries", "pairs", "scan"))
@@ -115,13 +83,13 @@ _SPEC = (
 )
 
 
-def _submit(gateway: _Gateway, given: argparse.Namespace) -> int:
+def _submit(gateway: Talk, given: argparse.Namespace) -> int:
     spec = {name: value for name in _SPEC if (value := getattr(given, name)) is not None}
     places = {"index": given.destination_index, "field": given.destination_field}
     if destination := {name: value for name, value in places.items() if value is not None}:
         spec["destination"] = destination
     if (given.file is None) != (given.kind == "scan"):
-        raise _Refused(f"{given.kind}: expected {'no file' if given.file else 'a file'}")
+        raise Refused(f"{given.kind}: expected {'no file' if given.file else 'a file'}")
     job = gateway.ask("POST", "", {"kind": given.kind, **spec})
     if given.file is not None:
         path = f"/{job['id']}/input"
@@ -137,11 +105,11 @@ def _submit(gateway: _Gateway, given: argparse.Namespace) -> int:
     return _follow(gateway, job["id"])
 
 
-def _watch(gateway: _Gateway, given: argparse.Namespace) -> int:
+def _watch(gateway: Talk, given: argparse.Namespace) -> int:
     return _follow(gateway, given.id)
 
 
-def _follow(gateway: _Gateway, job_id: str) -> int:
+def _follow(gateway: Talk, job_id: str) -> int:
     """Show how far it is until it ends or pauses."""
     with tqdm(unit=" items", smoothing=0) as bar:
         while True:
@@ -170,28 +138,28 @@ def _tell_line(job: Mapping[str, Any]) -> str:
     return "  ".join([*words, job["name"], job["error"] or job["trouble"] or ""]).rstrip()
 
 
-def _list(gateway: _Gateway, _given: argparse.Namespace) -> int:
+def _list(gateway: Talk, _given: argparse.Namespace) -> int:
     for job in gateway.ask("GET")["jobs"]:
         print(_tell_line(job))
     return 0
 
 
-def _show(gateway: _Gateway, given: argparse.Namespace) -> int:
+def _show(gateway: Talk, given: argparse.Namespace) -> int:
     print(json.dumps(gateway.ask("GET", f"/{quote(given.id)}"), indent=2, ensure_ascii=False))
     return 0
 
 
-def _act(gateway: _Gateway, given: argparse.Namespace) -> int:
+def _act(gateway: Talk, given: argparse.Namespace) -> int:
     print(_tell_line(gateway.ask("POST", f"/{quote(given.id)}/{given.command}")))
     return 0
 
 
-def _delete(gateway: _Gateway, given: argparse.Namespace) -> int:
+def _delete(gateway: Talk, given: argparse.Namespace) -> int:
     gateway.ask("DELETE", f"/{quote(given.id)}")
     return 0
 
 
-def _download(gateway: _Gateway, given: argparse.Namespace) -> int:
+def _download(gateway: Talk, given: argparse.Namespace) -> int:
     form = getattr(given, "format", "ndjson")
     with gateway.open("GET", f"/{quote(given.id)}/{given.command}?format={form}") as rows:
         if given.output:
@@ -202,7 +170,7 @@ def _download(gateway: _Gateway, given: argparse.Namespace) -> int:
     return 0
 
 
-_COMMANDS: Mapping[str, tuple[Callable[[_Gateway, argparse.Namespace], int], str]] = {
+_COMMANDS: Mapping[str, tuple[Callable[[Talk, argparse.Namespace], int], str]] = {
     "show": (_show, "all that is known of a job"),
     "watch": (_watch, "a progress bar until it ends"),
     **{name: (_act, f"{name} it") for name in ("pause", "resume", "cancel")},
@@ -211,11 +179,3 @@ _COMMANDS: Mapping[str, tuple[Callable[[_Gateway, argparse.Namespace], int], str
     "failures": (_download, "what failed, and why"),
     "delete": (_delete, "forget a job that has ended, with its results"),
 }
-
-
-def _read_reason(error: HTTPError) -> str:
-    try:
-        reason: str = json.load(error)["error"]["reason"]
-        return reason
-    except (ValueError, KeyError, TypeError):
-        return f"{error.code} {error.reason}"

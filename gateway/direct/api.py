@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
@@ -28,9 +28,11 @@ from gateway.request_id import HelperPool
 from gateway.scoring import Scorer, ScoreRequest, Scores, ScoringFailed
 from gateway.settings import GatewaySettings
 from gateway.strict_json import read_json
+from gateway.tracing import answer_traced
 from gateway.wire import Answer, ClientRequest, buffer_body, json_answer, read_request
 from search_plugin import Reason
 from worker.contract.logs import Event
+from worker.contract.traces import current_span
 
 logger = logging.getLogger(__name__)
 
@@ -83,7 +85,7 @@ class DirectScoring:
     def answer(self, path: str, asked: ClientRequest) -> Answer:
         """Score what a body asks for, in its dialect."""
         kind = PATHS[path]
-        status, headers = 200, {}
+        status, headers, reason = 200, {}, None
         model, model_ms, n_cached, n_scored = "", 0.0, 0, 0
         started = time.monotonic()
         try:
@@ -105,10 +107,12 @@ class DirectScoring:
             problem, message = FAILURES[failure.reason]
             status, written = write_problem(kind, problem, message, None)
             headers["Retry-After"] = str(_RETRY_AFTER_S)
+            reason = failure.reason
         took_s = time.monotonic() - started
         count_direct(path, status, took_s, n_cached=n_cached, n_scored=n_scored)
+        pairs = {"pairs": n_cached + n_scored, "cached": n_cached}
+        current_span().set(model=model or None, reason=reason, **pairs)
         if 0 < self.settings.slow_log_ms <= took_s * 1000:
-            pairs = {"pairs": n_cached + n_scored, "cached": n_cached}
             times = {"took_ms": took_s * 1000, "model_ms": model_ms}
             logger.warning(Event("rerank.slow", path=path, status=status, model=model, **times, **pairs))
         answered = json_answer(status, written)
@@ -179,7 +183,7 @@ class DirectScoring:
             parsed = BODIES[kind].model_validate(body)
         except ValidationError as error:
             first = error.errors(include_url=False, include_input=False)[0]
-            param = ".".join(map(str, first["loc"])) or None
+            param = ".".join(_locate(first["loc"], body)) or None
             problem = answers.EMPTY if first["type"] == "too_short" else answers.INVALID
             raise Refused(problem, f"{param}: {first['msg']}" if param else first["msg"], param) from None
         ask = parsed.to_ask()
@@ -247,7 +251,21 @@ def make_app(direct: DirectScoring) -> Flask:
 
 
 def _answer(direct: DirectScoring, path: str) -> Answer:
-    return direct.answer(path, read_request(request.environ))
+    asked = read_request(request.environ)
+    return answer_traced(asked, path, lambda: direct.answer(path, asked), route=path)
+
+
+def _locate(loc: Sequence[int | str], body: Any) -> Iterator[str]:
+    """The way to what is wrong or missing, without the names of the types that it was held against."""
+    for part in loc:
+        match body, part:
+            case list(), int():
+                body = body[part]
+            case dict(), str():
+                body = body.get(part)
+            case _:
+                return
+        yield str(part)
 
 
 def _place(places: Mapping[str, list[int]], found: list[Scores]) -> Iterator[tuple[int, float]]:

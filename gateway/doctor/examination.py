@@ -9,6 +9,7 @@ from threading import Thread
 from redis import RedisError
 
 from gateway.doctor.cluster import check_cluster
+from gateway.doctor.experiments import check_experiments
 from gateway.doctor.finding import Finding, hint, problem
 from gateway.doctor.listeners import check_listeners
 from gateway.doctor.policies import check_config, check_policies
@@ -25,6 +26,7 @@ CHECKS: Mapping[str, Check] = {
     "redis": check_redis,
     "workers": check_workers,
     "policies": check_policies,
+    "experiments": check_experiments,
     "listeners": check_listeners,
 }
 """By the part that each looks at: its findings begin with this name."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 from gateway.doctor.finding import Finding, hint, ok, problem
 from gateway.doctor.surroundings import Surroundings
@@ -14,21 +14,23 @@ def check_workers(around: Surroundings) -> Iterator[Finding]:
     """Each declared model: who serves it, which versions, how fast, what waits."""
     for service in read_services(around.redis, around.config.models):
         policies = [policy for policy in around.config.policies if policy.model == service.alias]
-        yield judge_serving(service, policies)
+        is_in_arm = any(service.alias in experiment.models for experiment in around.config.experiments)
+        yield judge_serving(service, is_needed=bool(policies) or is_in_arm)
         if service.workers:
             yield judge_versions(service)
+            yield from (judge_kept(service, error) for error in sorted(service.problems))
             yield from (judge_speed(service, policy) for policy in policies)
         yield judge_load(service)
 
 
-def judge_serving(service: Service, policies: Sequence[Policy]) -> Finding:
+def judge_serving(service: Service, *, is_needed: bool) -> Finding:
     """Does anybody serve it?"""
     if service.workers:
         who = ", ".join(sorted(service.workers))
         return ok("workers.serving", f"model {service.alias}: {len(service.workers)} serve it: {who}")
     what = f"model {service.alias}: no worker serves it"
-    if not policies:
-        return hint("workers.serving", f"{what}; no policy needs it", "take it out, or start a worker")
+    if not is_needed:
+        return hint("workers.serving", f"{what}; nothing needs it", "take it out, or start a worker")
     mend = f"start python -m worker --models {service.alias} with the same --redis-url; its log says why not"
     return problem("workers.serving", f"{what}: searches get the cluster's order (no_worker)", mend)
 
@@ -37,10 +39,19 @@ def judge_versions(service: Service) -> Finding:
     """Scores of two versions make no order."""
     versions = sorted(service.versions)
     if len(versions) == 1:
-        return ok("workers.versions", f"model {service.alias}: version {versions[0]}")
+        named = f" ({', '.join(sorted(service.releases))})" if service.releases else ""
+        return ok("workers.versions", f"model {service.alias}: version {versions[0]}{named}")
     what = f"model {service.alias}: workers serve the versions {', '.join(versions)}"
     mend = "fine while they exchange a model; else give all the same files and rerank.toml"
     return hint("workers.versions", what, mend)
+
+
+def judge_kept(service: Service, error: str) -> Finding:
+    """What is wanted could not be loaded, so that an older version is served."""
+    mend = (
+        "mend the files, or python -m rerankers versions rollback; it is tried again when something changes"
+    )
+    return problem("workers.kept", f"model {service.alias}: an older version stays: {error}", mend)
 
 
 def judge_speed(service: Service, policy: Policy) -> Finding:

@@ -23,6 +23,7 @@ from gateway.score_queue import make_sender
 from gateway.settings import GatewaySettings
 from worker.contract.address import RedisAddress
 from worker.contract.logs import Event
+from worker.contract.traces import begin_tracing
 
 logger = logging.getLogger(__name__)
 
@@ -40,6 +41,7 @@ def run_jobs(settings: GatewaySettings) -> None:
     """
     if settings.jobs_folder is None:
         raise ConfigurationError("--jobs-folder: is needed to run jobs")
+    begin_tracing("rerank-gateway", settings.traces_endpoint, settings.traces_ratio)
     timeouts = {"socket_timeout": _SOCKET_TIMEOUT_S, "socket_connect_timeout": _SOCKET_TIMEOUT_S}
     address = RedisAddress.from_url(settings.redis_url)
     runner = Runner(

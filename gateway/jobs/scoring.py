@@ -34,6 +34,7 @@ from worker.contract import (
     serving_key,
 )
 from worker.contract.logs import Event
+from worker.contract.traces import span, trace_headers
 
 logger = logging.getLogger(__name__)
 
@@ -159,7 +160,9 @@ class BulkScorer:
         failures: dict[int, Failed] = {}
         if jobs:
             message = ScoreJobs(id=message_id, jobs=tuple(jobs.values()))
-            replies = self._send(model, message, serving)
+            told = {"message": message_id, "model": model, "pairs": sum(map(len, missing))}
+            with span("batch", "producer", {}, queue=bulk_queue(model), **told):
+                replies = self._send(model, message, serving)
             for place, reply in zip(jobs, replies.replies, strict=True):
                 if reply.scores is None or len(reply.scores) != len(missing[place]):
                     failures[place] = Failed(reply.error or "no scores")
@@ -193,6 +196,7 @@ class BulkScorer:
         self._celery.send_task(
             SCORE_MANY_TASK,
             args=[message.to_message()],
+            headers=trace_headers(),
             argsrepr=f"(<{len(message.jobs)} jobs {message.id}>,)",  # monitors show this: no users' texts
             queue=bulk_queue(model),
             task_id=message.id,

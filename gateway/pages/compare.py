@@ -17,7 +17,7 @@ from gateway.coding import UnreadableCodingError, decode
 from gateway.errors import GatewayError
 from gateway.forms import Plain
 from gateway.hangup import ANYBODY, Client
-from gateway.policies import Policies
+from gateway.policies import FixedPolicies
 from gateway.search import PERHAPS_OURS, SingleSearch
 from gateway.settings import Config
 from gateway.story import Story, reason_of, status_of
@@ -288,21 +288,12 @@ class Comparer:
         if chosen is None:
             raise Unanswered(f"policy: there is no {name!r}")
         everywhere = chosen.model_copy(update={"indices": ("*",)})
-        return replace(self.tools, policies=_Fixed(Config((everywhere,), config.models)))
+        return replace(self.tools, policies=FixedPolicies(Config((everywhere,), config.models)))
 
     def _covers(self, policy: str, indices: Sequence[str]) -> bool:
         """Is it the policy that clients get for these indices?"""
         in_force = find_policy(indices, self.tools.policies.current().policies)
         return not policy or (in_force is not None and in_force.name == policy)
-
-
-@dataclass(frozen=True)
-class _Fixed(Policies):
-    config: Config
-
-    def current(self) -> Config:
-        """See `Policies`."""
-        return self.config
 
 
 _Ran = tuple[str, Reason | None, Sequence[ComparedHit]]

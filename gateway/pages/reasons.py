@@ -53,6 +53,7 @@ REASONS: Mapping[Reason, Words] = {
         "the cluster takes it only as it was sent, without the window",
         "Compare the index's max_result_window with the policy's window.",
     ),
+    Reason.EXPERIMENT: Words("it is in the arm of an experiment that shows the cluster's order"),
     Reason.STILL_RUNNING: Words("the asynchronous search has not ended yet", "Ask again by its id."),
     Reason.NO_WORKER: Words(
         "no worker serves the policy's model", "Start one: python -m worker --config rerank.toml"

@@ -41,10 +41,17 @@ def build_parser(prog: str, description: str, example: str) -> argparse.Argument
         epilog=example,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    families = [family.value for family in RerankerModelClass]
     add = parser.add_argument
     add("model", help="folder or hub name of a reranker, or of an adapter that names its base model")
     add("--peft_path", help="folder of an adapter for the model")
+    add_load_options(parser)
+    return parser
+
+
+def add_load_options(parser: argparse.ArgumentParser) -> None:
+    """How a model is loaded, whichever it is."""
+    families = [family.value for family in RerankerModelClass]
+    add = parser.add_argument
     add("--model_class", choices=families, help="the model's family, where its name and files don't tell it")
     add("--device", help="cpu, cuda:0, mps (default: all GPUs, else the CPU)")
     add("--use_fp16", action="store_true", help="half precision on a GPU")
@@ -52,7 +59,6 @@ def build_parser(prog: str, description: str, example: str) -> argparse.Argument
     add("--cache_dir", help="where files from the hub are kept")
     add("--revision", help="branch, tag or commit on the hub")
     add("--trust_remote_code", action="store_true", default=None, help="run code that the model brings along")
-    return parser
 
 
 def add_call_options(parser: argparse.ArgumentParser) -> None:

@@ -227,9 +227,13 @@ class FlagLLMReranker(PromptReranker):
         output = self.model(
             batch["input_ids"], attention_mask=mask, use_cache=bool(shared), logits_to_keep=1, **shared
         )
-        first, *second = output.logits[:, 0].unbind(1)  # (B,) each
-        score: torch.Tensor = first - second[0] if second else first
-        return score[None]
+        return read_answers(output.logits[:, 0])[None]
+
+
+def read_answers(logits: torch.Tensor) -> torch.Tensor:
+    """The scores (B,) in the logits (B, 1 or 2) of the answers: the first's, less the second's."""
+    first, *second = logits.unbind(1)
+    return first - second[0] if second else first
 
 
 def _keep_words(model: Any, word_ids: Sequence[int]) -> torch.nn.Module:

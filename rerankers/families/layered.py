@@ -5,7 +5,7 @@ from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
-from os import PathLike
+from os import PathLike, fspath
 from typing import Any, Unpack
 
 import torch
@@ -18,6 +18,7 @@ from rerankers.loading import load_native
 from rerankers.models.layered import Compression, LayeredReranker
 from rerankers.models.published import make_cost_wise_gemma, make_minicpm
 from rerankers.sequences import Batch, Pair, Row
+from rerankers.trained import read_arguments
 
 logger = logging.getLogger(__name__)
 
@@ -78,7 +79,8 @@ class LayeredFamily(PromptReranker):
 
     Args:
         heads_by_layer: let every layer be read by the head that was trained for it, as nobody does who runs
-            the published code, and so as published scores are not (see docs/rerankers.md).
+            the published code, and so as published scores are not (see docs/rerankers.md). None is what the
+            model, or its adapter, was fine-tuned with here, else no.
     """
 
     needs_bos = True
@@ -97,7 +99,7 @@ class LayeredFamily(PromptReranker):
 
     def encode_pairs(self, pairs: Sequence[Pair], options: Any) -> list[Row]:
         self._choose_layers(options)  # a mistake is told before any work
-        dropped = set(options.wanted_layers) - set(self.model.config.scored_layers)
+        dropped = set(options.wanted_layers) - set(self.model.layout.scored_layers)
         if dropped:
             logger.warning("cutoff_layers: this model has no scores at layers %s", sorted(dropped))
         return super().encode_pairs(pairs, options)
@@ -109,7 +111,7 @@ class LayeredFamily(PromptReranker):
         return scores
 
     def _choose_layers(self, options: LayerOptions) -> tuple[list[int], list[int]]:
-        scored = self.model.config.scored_layers
+        scored = self.model.layout.scored_layers
         wanted = [layer for layer in options.wanted_layers or (scored[-1],) if layer in scored]
         if not wanted:
             raise BadArgument(
@@ -149,10 +151,10 @@ class LayerWiseFlagLLMReranker(LayeredFamily):
         use_bf16: bool = False,
         *,
         cutoff_layers: int | Sequence[int] | None = None,
-        heads_by_layer: bool = False,
+        heads_by_layer: bool | None = None,
         **arguments: Unpack[PromptArguments],
     ) -> None:
-        self.heads_by_layer = heads_by_layer
+        self.heads_by_layer = _read_heads(heads_by_layer, peft_path or model_name_or_path)
         super().__init__(
             model_name_or_path,
             peft_path,
@@ -165,7 +167,7 @@ class LayerWiseFlagLLMReranker(LayeredFamily):
 
     def choose_heads(self, wanted: Sequence[int], layers: Sequence[int]) -> list[int]:
         """States come lowest layer first, heads in the caller's order."""
-        scored = self.model.config.scored_layers
+        scored = self.model.layout.scored_layers
         return [scored.index(layer) for layer in wanted[: len(layers)]]
 
 
@@ -201,11 +203,11 @@ class LightWeightFlagLLMReranker(LayeredFamily):
         cutoff_layers: int | Sequence[int] | None = None,
         compress_layers: Sequence[int] = (8,),
         compress_ratio: int | None = 1,
-        heads_by_layer: bool = False,
+        heads_by_layer: bool | None = None,
         caps_attention: bool = False,
         **arguments: Unpack[PromptArguments],
     ) -> None:
-        self.heads_by_layer = heads_by_layer
+        self.heads_by_layer = _read_heads(heads_by_layer, peft_path or model_name_or_path)
         super().__init__(
             model_name_or_path,
             peft_path,
@@ -224,6 +226,10 @@ class LightWeightFlagLLMReranker(LayeredFamily):
     def choose_heads(self, wanted: Sequence[int], layers: Sequence[int]) -> list[int]:
         """The first heads there are, whatever the layers."""
         return list(range(len(layers)))
+
+
+def _read_heads(by_layer: bool | None, path: str | PathLike[str]) -> bool:
+    return bool(read_arguments(fspath(path)).get("heads_by_layer")) if by_layer is None else by_layer
 
 
 def _refuse_no_layers(name: str, layers: Sequence[int]) -> None:

@@ -1,181 +1,182 @@
-"""The training data: JSON lines checked once, groups drawn from them, groups put into one batch."""
+"""Groups drawn from rows, and the batches that they make; a draw depends on seed, epoch and row alone."""
 
-import json
 import math
 import random
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import torch
-from torch.utils.data import Dataset
+from torch.utils.data import Dataset, Sampler
 
-from rerankers.errors import BadTrainingFile
-from rerankers.sequences import Batch, Limits, PairEncoder, Row, pad_rows
+from rerankers.base import Instruction
+from rerankers.finetune.rows import TrainingRow
+from rerankers.sequences import Batch, Pair, Row, split_rows
 
-DATA_SUFFIXES = (".jsonl", ".json")
+SHUFFLED_FROM = 101
+"""Characters from which on a relevant passage is long enough to be cut and put together in another order."""
 
-
-@dataclass(frozen=True)
-class TrainingRow:
-    """One query with its relevant passages, others, and perhaps a teacher's scores for all of them."""
-
-    query: str
-    pos: list[str]
-    neg: list[str]
-    pos_scores: list[float] | None = None
-    neg_scores: list[float] | None = None
-
-    @classmethod
-    def parse(cls, line: str, needs_scores: bool) -> Self:
-        """Read one JSON line.
-
-        Raises:
-            ValueError: the line is not such a row; the message names the field.
-        """
-        fields = json.loads(line)
-        if not isinstance(fields, dict):
-            raise ValueError("expected an object")
-        return cls(
-            query=_read_text(fields, "query"),
-            pos=_read_texts(fields, "pos"),
-            neg=_read_texts(fields, "neg"),
-            pos_scores=_read_scores(fields, "pos", needs_scores),
-            neg_scores=_read_scores(fields, "neg", needs_scores),
-        )
+Draw = tuple[int, int]
+"""An epoch, and a row's place."""
+EncodePairs = Callable[[Sequence[Pair], str | None], list[Row]]
+"""Pairs with instructions applied, and the prompt that is their rows' own, to rows of ids."""
 
 
 @dataclass(frozen=True)
 class Group:
-    """One query with G passages as rows of ids, the relevant one first, and the teacher's score of each."""
+    """One query with each of G passages, the relevant one first.
 
-    rows: list[Row]
-    teacher_scores: list[float] | None
+    Args:
+        prompt: the row's own.
+        teacher_scores: of each passage.
+    """
+
+    pairs: list[Pair]
+    prompt: str | None = None
+    teacher_scores: list[float] | None = None
+
+
+@dataclass(frozen=True)
+class Texts:
+    """How a row's texts become pairs: the instructions around them; a row's own overrule these."""
+
+    query: Instruction
+    passage: Instruction
+
+    def pair(self, row: TrainingRow, passages: Sequence[str]) -> list[Pair]:
+        """The query with each of these passages."""
+        for_query = _overrule(self.query, row.query_prompt)
+        for_passage = _overrule(self.passage, row.passage_prompt)
+        query = for_query.apply(row.query)
+        return [(query, for_passage.apply(passage)) for passage in passages]
+
+
+def _overrule(instruction: Instruction, own: str | None) -> Instruction:
+    """As the published code does: only where there is an instruction to overrule."""
+    if own is None or instruction.text is None:
+        return instruction
+    return Instruction(own, instruction.format)
+
+
+class DrawSampler(Sampler[Draw]):
+    """The rows of an epoch in random order, each with the epoch's number.
+
+    The trainer's own samplers draw from a state; several processes and a resumed training would each have to
+    bring theirs to the same point.
+    """
+
+    def __init__(self, n_rows: int, seed: int) -> None:
+        self.epoch = 0
+        self._n_rows = n_rows
+        self._seed = seed
+
+    def __len__(self) -> int:
+        return self._n_rows
+
+    def __iter__(self) -> Iterator[Draw]:
+        order = list(range(self._n_rows))
+        random.Random(f"{self._seed} order {self.epoch}").shuffle(order)
+        return iter([(self.epoch, place) for place in order])
 
 
 class GroupDataset(Dataset[Group]):
-    """Draws a fresh group from a row each time: one relevant passage and ``group_size - 1`` negatives.
+    """Draws a group from a row: one relevant passage and ``group_size - 1`` negatives.
 
-    Draws from the global ``random``, which the trainer seeds and keeps with its checkpoints.
+    Args:
+        shuffle_ratio: how often a long relevant passage is cut in three and put together in another order.
+        distil: groups bring the teacher's scores.
     """
 
     def __init__(
         self,
         rows: Sequence[TrainingRow],
-        encoder: PairEncoder,
-        limits: Limits,
+        texts: Texts,
+        *,
         group_size: int,
+        shuffle_ratio: float,
         distil: bool,
+        seed: int,
     ) -> None:
         self._rows = rows
-        self._encoder = encoder
-        self._limits = limits
-        self._n_negatives = group_size - 1
+        self._texts = texts
+        self.group_size = group_size
+        self._shuffle_ratio = shuffle_ratio
         self._distil = distil
+        self._seed = seed
 
     def __len__(self) -> int:
         return len(self._rows)
 
-    def __getitem__(self, index: int) -> Group:
-        row = self._rows[index]
-        positive = random.randrange(len(row.pos))
-        negatives = draw_negatives(len(row.neg), self._n_negatives)
-        passages = [row.pos[positive], *(row.neg[i] for i in negatives)]
+    def __getitem__(self, draw: Draw) -> Group:
+        epoch, place = draw
+        row = self._rows[place]
+        rng = random.Random(f"{self._seed} group {epoch} {place}")
+        positive = rng.randrange(len(row.pos))
+        negatives = draw_negatives(len(row.neg), self.group_size - 1, rng)
+        relevant = shuffle_text(row.pos[positive], self._shuffle_ratio, rng)
+        passages = [relevant, *(row.neg[i] for i in negatives)]
         teacher_scores = None
         if self._distil and row.pos_scores is not None and row.neg_scores is not None:
             teacher_scores = [row.pos_scores[positive], *(row.neg_scores[i] for i in negatives)]
-        pairs = [(row.query, passage) for passage in passages]
-        return Group(self._encoder.encode(pairs, self._limits), teacher_scores)
+        return Group(self._texts.pair(row, passages), row.prompt, teacher_scores)
+
+
+def draw_negatives(n_available: int, n_wanted: int, rng: random.Random) -> list[int]:
+    """Draw indices without repeating one before all were drawn."""
+    pool = list(range(n_available)) * math.ceil(n_wanted / n_available)
+    return rng.sample(pool, n_wanted)
+
+
+def shuffle_text(text: str, ratio: float, rng: random.Random) -> str:
+    """With that probability, put a long text's thirds in another order."""
+    if len(text) < SHUFFLED_FROM or rng.random() >= ratio:
+        return text
+    third = len(text) // 3 + 1
+    parts = [text[start : start + third] for start in range(0, len(text), third)]
+    rng.shuffle(parts)
+    return " ".join(parts)
 
 
 class GroupCollator:
-    """Puts groups of G rows into one batch (groups * G, T), group after group, padded to its longest row."""
+    """Puts groups into one batch, cut into slices of like length that are a forward pass each.
 
-    def __init__(self, pad_token_id: int, padding_side: str = "right") -> None:
-        self._pad_token_id = pad_token_id
-        self._padding_side = padding_side
+    The batch has ``slices``, the batches of these passes; ``places``, where each of their rows belongs among
+    all, group after group; and ``teacher_scores`` (groups, G).
 
-    def __call__(self, groups: Sequence[Group]) -> Batch:
-        rows = [row for group in groups for row in group.rows]
-        batch = pad_rows(rows, self._pad_token_id, self._padding_side)
+    Args:
+        make_batch: see ``AbsReranker``.
+        token_budget: padded tokens a slice may hold; None is one slice.
+    """
+
+    def __init__(
+        self, encode: EncodePairs, make_batch: Callable[[Sequence[Row]], Batch], token_budget: int | None
+    ) -> None:
+        self._encode = encode
+        self._make_batch = make_batch
+        self._token_budget = token_budget
+
+    def __call__(self, groups: Sequence[Group]) -> dict[str, Any]:
+        batch = self.cut(self._encode_groups(groups))
         scores = [group.teacher_scores for group in groups]
         if scores[0] is not None:
-            batch["teacher_scores"] = torch.tensor(scores, dtype=torch.float32)  # (groups, G)
+            batch["teacher_scores"] = torch.tensor(scores, dtype=torch.float32)
         return batch
 
+    def _encode_groups(self, groups: Sequence[Group]) -> list[Row]:
+        """All groups in one go, but for those with prompts of their own; group after group."""
+        pairs = [(group.prompt, pair) for group in groups for pair in group.pairs]
+        rows: dict[tuple[str | None, Pair], Row] = {}
+        for prompt in {group.prompt for group in groups}:
+            asked = [pair for own, pair in pairs if own == prompt]
+            rows |= zip(((prompt, pair) for pair in asked), self._encode(asked, prompt), strict=True)
+        return [rows[pair] for pair in pairs]
 
-def read_rows(paths: Iterable[str], needs_scores: bool) -> list[TrainingRow]:
-    """Read every row of the files, and of the ``.jsonl`` and ``.json`` files in the folders, given.
-
-    Raises:
-        BadTrainingFile: no such file, no rows at all, or a line that is not a row (named by file and line).
-    """
-    rows = [row for path in paths for file in _find_files(path) for row in _read_file(file, needs_scores)]
-    if not rows:
-        raise BadTrainingFile(f"no training rows in {', '.join(paths)}")
-    return rows
-
-
-def draw_negatives(n_available: int, n_wanted: int) -> list[int]:
-    """Draw indices without repeating one before all were drawn."""
-    pool = list(range(n_available)) * math.ceil(n_wanted / n_available)
-    return random.sample(pool, n_wanted)
-
-
-def _find_files(path: str) -> list[Path]:
-    found = Path(path)
-    if found.is_dir():
-        return sorted(file for file in found.iterdir() if file.suffix in DATA_SUFFIXES)
-    if not found.is_file():
-        raise BadTrainingFile(f"cannot find file: {path}")
-    return [found]
-
-
-def _read_file(file: Path, needs_scores: bool) -> Iterator[TrainingRow]:
-    with file.open(encoding="utf-8") as lines:
-        for number, line in enumerate(lines, start=1):
-            if not line.strip():
-                continue
-            try:
-                yield TrainingRow.parse(line, needs_scores)
-            except ValueError as error:
-                raise BadTrainingFile(f"{file}:{number}: {error}") from error
-
-
-def _read_text(fields: dict[str, Any], name: str) -> str:
-    text = fields.get(name)
-    if not isinstance(text, str):
-        raise ValueError(f"{name}: expected a text, found {_name_kind(text)}")
-    return text
-
-
-def _read_texts(fields: dict[str, Any], name: str) -> list[str]:
-    texts = fields.get(name)
-    if not isinstance(texts, list) or not texts or not all(isinstance(text, str) for text in texts):
-        raise ValueError(f"{name}: expected a list of at least one text, found {_name_kind(texts)}")
-    return texts
-
-
-def _read_scores(fields: dict[str, Any], side: str, needed: bool) -> list[float] | None:
-    name = f"{side}_scores"
-    scores = fields.get(name)
-    if scores is None:
-        if needed:
-            raise ValueError(f"{name}: missing, and --knowledge_distillation learns from it")
-        return None
-    if not isinstance(scores, list) or not all(_is_number(score) for score in scores):
-        raise ValueError(f"{name}: expected a list of finite numbers, found {_name_kind(scores)}")
-    if len(scores) != len(fields[side]):
-        raise ValueError(f"{name}: {len(scores)} scores for {len(fields[side])} passages")
-    return [float(score) for score in scores]
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-
-
-def _name_kind(value: object) -> str:
-    if value is None:
-        return "nothing"
-    return "an unfit list" if isinstance(value, list) and value else f"{type(value).__name__} {value!r:.40}"
+    def cut(self, rows: Sequence[Row]) -> dict[str, Any]:
+        """``slices`` and ``places`` of these rows."""
+        order = sorted(range(len(rows)), key=lambda place: -len(rows[place]["input_ids"]))
+        longest_first = [rows[place] for place in order]
+        budget = self._token_budget or len(rows) * len(longest_first[0]["input_ids"])
+        return {
+            "slices": [self._make_batch(part) for part in split_rows(longest_first, budget, len(rows))],
+            "places": torch.tensor(order).argsort(),
+        }

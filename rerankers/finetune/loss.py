@@ -4,15 +4,32 @@ import torch
 from torch.nn import functional
 
 
+def compute_loss(
+    scores: torch.Tensor, teacher_scores: torch.Tensor | None, distillation_weight: float = 1.0
+) -> torch.Tensor:
+    """The loss of a batch of groups at K layers: the sum of the layers' losses.
+
+    Where there are several layers and no teacher, the last layer is that of the others.
+
+    Args:
+        scores: (K, groups, G) logits, the relevant passage in column 0.
+        teacher_scores: (groups, G) the teacher's logits, in the same order; None to learn from labels alone.
+        distillation_weight: how much a teacher's part counts beside the labels'.
+    """
+    *lower, last = scores
+    teacher_of_lower = last.detach() if teacher_scores is None else teacher_scores
+    losses = [compute_group_loss(layer, teacher_of_lower, distillation_weight) for layer in lower]
+    return torch.stack([*losses, compute_group_loss(last, teacher_scores, distillation_weight)]).sum()
+
+
 def compute_group_loss(
     scores: torch.Tensor, teacher_scores: torch.Tensor | None, distillation_weight: float
 ) -> torch.Tensor:
-    """The mean loss of a batch of groups.
+    """The mean loss of a batch of groups at one layer.
 
     Args:
         scores: (groups, G) logits, the relevant passage in column 0.
-        teacher_scores: (groups, G) the teacher's logits, in the same order; None to learn from labels alone.
-        distillation_weight: how much the teacher's part counts beside the labels'.
+        teacher_scores, distillation_weight: see ``compute_loss``.
     """
     scores = scores.float()
     relevant = torch.zeros(len(scores), dtype=torch.long, device=scores.device)

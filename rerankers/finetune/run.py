@@ -1,34 +1,69 @@
 """One training from its options to the saved model or adapter."""
 
+import json
+import warnings
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
-from peft import LoraConfig, TaskType, get_peft_model
-from safetensors import safe_open
-from safetensors.torch import save_file
-from transformers import PreTrainedModel, set_seed
+from peft import PeftModel
+from transformers import EarlyStoppingCallback, TrainerCallback, set_seed
 
-from rerankers.devices import default_token_budget
 from rerankers.errors import BadArgument
-from rerankers.finetune.arguments import DataOptions, ModelOptions, TrainingOptions, build_parser
-from rerankers.finetune.groups import GroupCollator, GroupDataset, read_rows
+from rerankers.finetune import adapters
+from rerankers.finetune.arguments import (
+    LATEST,
+    DataOptions,
+    ModelOptions,
+    Options,
+    TrainingOptions,
+    read_options,
+)
+from rerankers.finetune.card import write_card
+from rerankers.finetune.figures import CsvLog
+from rerankers.finetune.groups import GroupCollator, GroupDataset
+from rerankers.finetune.merge import merge_adapters
+from rerankers.finetune.prepare import (
+    choose_token_budget,
+    make_model,
+    make_student,
+    read_texts,
+    tell_arguments,
+    tell_config,
+)
+from rerankers.finetune.ranking import encode_candidates
+from rerankers.finetune.refused import refuse_for_family, refuse_senseless
+from rerankers.finetune.rows import (
+    TrainingRow,
+    find_files,
+    read_files,
+    refuse_contradictions,
+    refuse_leaks,
+    sample_rows,
+)
+from rerankers.finetune.students import Student
 from rerankers.finetune.trainer import GroupTrainer
-from rerankers.hub import HubAccess
-from rerankers.loading import count_positions, load_classifier, load_tokenizer, refuse_unfilled
-from rerankers.sequences import Limits, PairEncoder
 
-ADAPTER_FILE = "adapter_model.safetensors"
+MERGED = "merged_model"
+STATE_FILE = "trainer_state.json"
+CHECKPOINT = "checkpoint-"
+
+OTHERS_WARNINGS = ("`is_gradient_checkpointing` is deprecated", "`broadcast_buffers` is deprecated")
+"""What peft and transformers will call otherwise one day, told in every process."""
+
+Rows = dict[Path, list[TrainingRow]]
 
 
 def main(arguments: list[str] | None = None, prog: str = "python -m rerankers finetune") -> None:
     """Fine-tune as a command line says; see ``--help``."""
-    finetune(*build_parser(prog).parse_args_into_dataclasses(arguments, look_for_args_file=False))
+    for message in OTHERS_WARNINGS:
+        warnings.filterwarnings("ignore", message, FutureWarning)
+    finetune(*read_options(arguments, prog))
 
 
-def finetune(
-    model_options: ModelOptions, data_options: DataOptions, training: TrainingOptions
-) -> torch.nn.Module:
-    """Train, and write the model or adapter, its tokenizer and the options into ``training.output_dir``.
+def finetune(model_options: ModelOptions, data_options: DataOptions, training: TrainingOptions) -> Any:
+    """Train, and write the model or adapter, its tokenizer, figures and options into ``training.output_dir``.
 
     Returns:
         The trained model; with an adapter, as peft wraps it.
@@ -38,77 +73,138 @@ def finetune(
         BadCheckpoint: the base model can't be loaded, or needs layers that are not in ``modules_to_save``.
         BadArgument: the folder to write to is not empty, or an option has no sense.
     """
-    _refuse_senseless(data_options, training)
-    rows = read_rows(data_options.train_data, needs_scores=data_options.knowledge_distillation)
+    options = (model_options, data_options, training)
+    refuse_senseless(*options)
+    checkpoint = find_checkpoint(training)
+    train_rows, eval_rows = read_data(data_options, training)
     set_seed(training.seed)  # a new head starts from it
-    access = HubAccess(model_options.trust_remote_code, model_options.cache_dir)
-    path = model_options.model_name_or_path
-    tokenizer = load_tokenizer(path, access)
-    base, unfilled = load_classifier(path, torch.float32, access)
-    encoder = PairEncoder(tokenizer, count_positions(base))
-    wants_adapter = model_options.lora_rank > 0
-    model = _add_adapter(base, model_options, unfilled) if wants_adapter else base
+    config = tell_config(model_options)
+    refuse_for_family(model_options, data_options, config.model_class)
+    student = make_student(config, model_options, data_options)
+    model = make_model(student, model_options, training)
+    texts = read_texts(student, config, data_options)
+    rows = _list_rows(train_rows)
+    _refuse_too_few(rows, training)
+    told = tell_arguments(student, texts, rows)
     trainer = GroupTrainer(
         model=model,
         args=training,
-        processing_class=tokenizer,
-        data_collator=GroupCollator(tokenizer.pad_token_id),
+        processing_class=student.tokenizer,
+        data_collator=GroupCollator(student.encode, student.make_batch, choose_token_budget(training)),
         train_dataset=GroupDataset(
             rows,
-            encoder,
-            limits=read_limits(data_options),
+            texts,
             group_size=data_options.train_group_size,
+            shuffle_ratio=data_options.shuffle_ratio,
             distil=data_options.knowledge_distillation,
+            seed=training.seed,
         ),
-        group_size=data_options.train_group_size,
-        token_budget=training.token_budget or default_token_budget(training.device),
+        eval_dataset=list(encode_candidates(_list_rows(eval_rows), student.encode, texts)) or None,
+        callbacks=make_callbacks(training),
+        student=student,
+        arguments=told,
         distillation_weight=data_options.distillation_weight,
     )
-    trainer.train(resume_from_checkpoint=training.resume_from_checkpoint)
+    trainer.train(resume_from_checkpoint=checkpoint)
+    if eval_rows:
+        trainer.evaluate()
     trainer.save_model()
-    if wants_adapter:
-        _cast_adapter(Path(training.output_dir), getattr(torch, model_options.adapter_dtype))
+    if training.should_save:
+        _finish(options, student, model, {"train": train_rows, "eval": eval_rows}, trainer.state.log_history)
     return model
 
 
-def _add_adapter(model: PreTrainedModel, options: ModelOptions, unfilled: dict[str, str]) -> torch.nn.Module:
-    """Lay a trainable adapter over a frozen model; what the checkpoint did not fill must be saved with it."""
-    saved = {name for name in unfilled if set(name.split(".")) & set(options.modules_to_save)}
-    refuse_unfilled(options.model_name_or_path, unfilled, brought=saved)
-    targets = options.target_modules
-    config = LoraConfig(
-        task_type=TaskType.SEQ_CLS,
-        r=options.lora_rank,
-        lora_alpha=options.lora_alpha,
-        lora_dropout=options.lora_dropout,
-        target_modules="all-linear" if targets == ["all-linear"] else targets,
-        modules_to_save=list(options.modules_to_save),
-    )
-    adapted = get_peft_model(model, config)
-    adapted.print_trainable_parameters()
-    return adapted
+def find_checkpoint(training: TrainingOptions) -> str | None:
+    """What to go on from: a checkpoint, or the newest that was written whole, if there is one.
+
+    Raises:
+        BadArgument: the checkpoint named is none, or half of one.
+    """
+    asked = training.resume_from_checkpoint
+    if asked is None:
+        return None
+    if asked != LATEST:
+        if not _is_whole(Path(asked)):
+            raise BadArgument(f"--resume_from_checkpoint: {asked} is no checkpoint, or only half of one")
+        return asked
+    found = [folder for folder in Path(training.output_dir).glob(f"{CHECKPOINT}*") if _is_whole(folder)]
+    return str(max(found, key=_read_step)) if found else None
 
 
-def read_limits(options: DataOptions) -> Limits:
-    """The limits published rerankers were trained with: each text may use a part of the other's room."""
-    query, passage = options.query_max_len, options.passage_max_len
-    return Limits(query + passage // 4, passage + query // 2, min(options.max_len, query + passage))
+def read_data(options: DataOptions, training: TrainingOptions) -> tuple[Rows, Rows]:
+    """The rows to train on and to evaluate by, by file.
+
+    Raises:
+        BadTrainingFile: they can't be used.
+    """
+    train_rows = read_files(find_files(options.train_data), options.knowledge_distillation)
+    most = options.max_example_num_per_dataset
+    train_rows = {file: sample_rows(rows, most, training.seed) for file, rows in train_rows.items()}
+    eval_rows = read_files(find_files(options.eval_data or []), needs_scores=False)
+    for found in (train_rows, eval_rows):
+        refuse_contradictions(_list_rows(found))
+    refuse_leaks(_list_rows(train_rows), _list_rows(eval_rows))
+    return train_rows, eval_rows
 
 
-def _refuse_senseless(data_options: DataOptions, training: TrainingOptions) -> None:
-    if data_options.train_group_size < 2:
-        raise BadArgument(
-            "--train_group_size: a group needs a relevant passage and a negative, so at least 2"
+def make_callbacks(training: TrainingOptions) -> list[TrainerCallback]:
+    """What watches a training: the log as CSV, and who stops it early."""
+    callbacks: list[TrainerCallback] = [CsvLog()]
+    if training.early_stopping_patience is not None:
+        callbacks.append(
+            EarlyStoppingCallback(training.early_stopping_patience, training.early_stopping_threshold)
         )
+    return callbacks
+
+
+def _list_rows(by_file: Rows) -> list[TrainingRow]:
+    return [row for rows in by_file.values() for row in rows]
+
+
+def _refuse_too_few(rows: Sequence[TrainingRow], training: TrainingOptions) -> None:
+    at_once = training.train_batch_size * training.world_size
+    if training.dataloader_drop_last and len(rows) < at_once:
+        raise BadArgument(
+            f"--per_device_train_batch_size: a batch takes {at_once} groups and there are {len(rows)} rows; "
+            "make it smaller, or --dataloader_drop_last false"
+        )
+
+
+def _is_whole(folder: Path) -> bool:
+    """Was the checkpoint's last file written to its end?"""
+    try:
+        json.loads((folder / STATE_FILE).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    return True
+
+
+def _read_step(folder: Path) -> int:
+    return int(folder.name.removeprefix(CHECKPOINT))
+
+
+def _finish(
+    options: Options, student: Student, model: torch.nn.Module, rows: dict[str, Rows], history: Any
+) -> None:
+    """Cast and merge the adapter, and describe what was trained."""
+    model_options, _, training = options
     folder = Path(training.output_dir)
-    if folder.is_dir() and any(folder.iterdir()) and not training.resume_from_checkpoint:
-        raise BadArgument(f"--output_dir: {folder} is not empty; give another, or --resume_from_checkpoint")
-
-
-def _cast_adapter(folder: Path, dtype: torch.dtype) -> None:
-    """Rewrite a saved adapter in another precision."""
-    file = folder / ADAPTER_FILE
-    with safe_open(file, framework="pt") as saved:
-        weights = {name: saved.get_tensor(name).to(dtype) for name in saved.keys()}  # noqa: SIM118
-        metadata = saved.metadata()
-    save_file(weights, file, metadata)
+    uses_adapter = isinstance(model, PeftModel)
+    notes = []
+    if uses_adapter:
+        adapters.cast_adapter(folder, getattr(torch, model_options.adapter_dtype))
+    raw = model_options.raw_peft or []
+    if raw:
+        notes.append(f"It belongs to that model with these adapters merged into it: {', '.join(raw)}.")
+    if uses_adapter and model_options.save_merged_lora_model:
+        merge_adapters(student, [*raw, str(folder)], folder / MERGED)
+        notes.append(f"The model with everything merged into it is in `{MERGED}`.")
+    write_card(
+        folder,
+        options,
+        family=student.family.value,
+        uses_adapter=uses_adapter,
+        files={split: [(file, len(found)) for file, found in read.items()] for split, read in rows.items()},
+        history=history,
+        notes=notes,
+    )

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.utils.checkpoint import checkpoint
 from transformers.activations import ACT2FN
 
 from rerankers.prompts import PASSAGE, PROMPT, QUERY
@@ -81,10 +82,28 @@ class LayeredReranker(nn.Module):
 
     def __init__(self, config: LayeredConfig) -> None:
         super().__init__()
-        self.config = config
+        self.layout = config
         self.model = _Decoder(config)
         heads = [_Head(config.hidden_size) for _ in config.scored_layers]
         self.lm_head = heads[0] if config.has_shared_head else nn.ModuleList(heads)
+        self._recomputes_every: int | None = None
+
+    def activation_checkpointing_enable(
+        self,
+        activation_checkpointing_kwargs: dict[str, Any] | None = None,
+        every_n_layers: int = 1,
+        offload: bool = False,
+    ) -> None:
+        """Keep no activations of every nth layer in training but compute them again; transformers' trainer
+        calls it so.
+
+        Raises:
+            ValueError: for options that these models do not have.
+        """
+        others = set(activation_checkpointing_kwargs or {}) - {"use_reentrant"}
+        if offload or others:
+            raise ValueError(f"layered models recompute activations without {min(others | {'offload'})}")
+        self._recomputes_every = every_n_layers
 
     def forward(
         self,
@@ -99,7 +118,7 @@ class LayeredReranker(nn.Module):
 
         Args:
             input_ids, attention_mask, parts: (B, T), padded on the right; parts as in `rerankers.prompts`.
-            layers: ascending; each in ``config.scored_layers``.
+            layers: ascending; each in ``layout.scored_layers``.
             heads: the head for each of them, by its place among all heads.
 
         Returns:
@@ -110,23 +129,31 @@ class LayeredReranker(nn.Module):
         hidden = self.model.embed(input_ids)
         lengths = attention_mask.sum(1)
         parts = parts.masked_fill(attention_mask == 0, _PADDING)
-        turns = _make_turns(self.config, hidden)
+        turns = _make_turns(self.layout, hidden)
         for number, layer in enumerate(self.model.layers[: layers[-1]]):
             if number in wanted:
                 scores.append(self._read(hidden, lengths, wanted[number]))
             if number > 0 and number in compression.layers and compression.ratio > 1:
                 hidden, parts, lengths = compress(hidden, parts, lengths, compression.ratio)
-                turns = _make_turns(self.config, hidden)
-            hidden = layer(hidden, turns)
+                turns = _make_turns(self.layout, hidden)
+            hidden = self._pass(layer, number, hidden, turns)
         scores.append(self._read(hidden, lengths, wanted[layers[-1]]))
         return torch.stack(scores)
+
+    def _pass(self, layer: nn.Module, number: int, hidden: Tensor, turns: Turns) -> Tensor:
+        recomputes = self._recomputes_every is not None and number % self._recomputes_every == 0
+        if not (recomputes and self.training):
+            passed: Tensor = layer(hidden, turns)
+            return passed
+        recomputed: Tensor = checkpoint(layer, hidden, turns, use_reentrant=False)
+        return recomputed
 
     def _read(self, hidden: Tensor, lengths: Tensor, place: int) -> Tensor:
         """The scores (B,) that a head finds at each row's last token."""
         rows = torch.arange(len(hidden), device=hidden.device)
         head: Any = self.lm_head[place] if isinstance(self.lm_head, nn.ModuleList) else self.lm_head
         scores: Tensor = head.linear_head(self.model.norm(hidden[rows, lengths - 1])).squeeze(1)
-        cap = self.config.score_softcap
+        cap = self.layout.score_softcap
         return scores if cap is None else cap * torch.tanh(scores / cap)
 
 

@@ -44,22 +44,26 @@ def can_pack(model: nn.Module) -> bool:
     return is_own and config.model_type in HEADS and not config.is_decoder
 
 
+def pack_forward(model: Any) -> None:
+    """Have the model itself read packed batches, as ``PackedEncoder`` does: in training it is what is called,
+    wrapped for adapters and for several processes, and what is saved.
+    """
+    packed = PackedEncoder(model).forward
+
+    def forward(
+        input_ids: Tensor, lengths: Tensor, token_type_ids: Tensor | None = None, **_unused: Any
+    ) -> SequenceClassifierOutput:
+        return packed(input_ids, lengths, token_type_ids)  # peft names all that the model could be given
+
+    model.forward = forward
+
+
 @dataclass(frozen=True)
 class Run:
-    """``n`` neighbouring sequences of one length: the number of the first, and the row of its first token."""
+    """``n`` neighbouring sequences of one length."""
 
     n: int
     length: int
-    first: int
-    row: int
-
-    @property
-    def sequences(self) -> slice:
-        return slice(self.first, self.first + self.n)
-
-    @property
-    def tokens(self) -> slice:
-        return slice(self.row, self.row + self.n * self.length)
 
 
 class PackedEncoder(nn.Module):
@@ -119,29 +123,33 @@ class PackedEncoder(nn.Module):
 
 def find_runs(lengths: Sequence[int]) -> Iterator[Run]:
     """Sequences of like length stand together, so that there are fewer runs than sequences."""
-    first = row = 0
     for length, alike in groupby(lengths):
-        n = len(list(alike))
-        yield Run(n, length, first, row)
-        first += n
-        row += n * length
+        yield Run(len(list(alike)), length)
 
 
 def _pass(layer: Any, hidden: Tensor, context: Tensor, runs: Sequence[Run]) -> Tensor:
     """Pass a layer with all tokens (N, H) of ``context``, or with only the first of each sequence (B, H)."""
     attention = layer.attention.self
-    query, key, value = attention.query(hidden), attention.key(context), attention.value(context)
-    mixed = torch.empty_like(query)
-    for run in runs:
-        places = run.tokens if len(hidden) == len(context) else run.sequences
-        by_head = (
+    n_tokens = [run.n * run.length for run in runs]
+    n_places = n_tokens if len(hidden) == len(context) else [run.n for run in runs]
+    # split, not sliced: a slice's gradient would be as large as the whole
+    by_run = zip(
+        attention.query(hidden).split(n_places),
+        attention.key(context).split(n_tokens),
+        attention.value(context).split(n_tokens),
+        strict=True,
+    )
+    dropout = attention.dropout.p if attention.training else 0.0
+    mixed = []
+    for run, parts in zip(runs, by_run, strict=True):
+        query, key, value = (
             part.view(run.n, -1, attention.num_attention_heads, attention.attention_head_size).transpose(1, 2)
-            for part in (query[places], key[run.tokens], value[run.tokens])
+            for part in parts
         )
-        attended = functional.scaled_dot_product_attention(*by_head)
-        mixed[places] = attended.transpose(1, 2).reshape(-1, mixed.shape[1])
-    parts = zip(torch.split(mixed, ROWS_AT_ONCE), torch.split(hidden, ROWS_AT_ONCE), strict=True)
-    return torch.cat([_feed_forward(layer, *part) for part in parts])
+        attended = functional.scaled_dot_product_attention(query, key, value, dropout_p=dropout)
+        mixed.append(attended.transpose(1, 2).reshape(len(parts[0]), -1))
+    blocks = zip(torch.split(torch.cat(mixed), ROWS_AT_ONCE), torch.split(hidden, ROWS_AT_ONCE), strict=True)
+    return torch.cat([_feed_forward(layer, *block) for block in blocks])
 
 
 def _feed_forward(layer: Any, mixed: Tensor, hidden: Tensor) -> Tensor:

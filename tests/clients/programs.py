@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 import pytest
 
 from demo import settings
+from tests.environments import one_at_a_time
 
 SOURCES = settings.ROOT / "tests" / "clients"
 BUILT = settings.ROOT / "var" / "clients"
@@ -117,8 +118,9 @@ WHEELS = Language(
 def run_story(name, engine, url, index):
     """Run the program of a language, built if need be; what it told."""
     language = LANGUAGES[name]
-    environment = os.environ | dict(language.environment) | {"PATH": find_tools(language.tools)}
-    _build(language, environment)
+    with one_at_a_time():
+        environment = os.environ | dict(language.environment) | {"PATH": find_tools(language.tools)}
+        _build(language, environment)
     ended = subprocess.run(
         language.command(engine),
         env=environment | {"STORY_URL": url, "STORY_INDEX": index},

@@ -9,11 +9,13 @@ from pathlib import Path
 import pytest
 
 from demo import settings
+from tests.environments import one_at_a_time
 
 COPY = "org.apache.maven.plugins:maven-dependency-plugin:3.6.1:copy"
 FOLDER = settings.ROOT / "var" / "specs"
 
 
+@one_at_a_time()
 def fetch_spec(group: str, version: str) -> Path:
     """The jar ``rest-api-spec`` of this version, kept from the last time; skips the test without Maven."""
     jar = FOLDER / f"{group}-{version}.jar"

@@ -5,6 +5,7 @@ import ssl
 import subprocess
 import sys
 import time
+import tomllib
 from contextlib import closing, contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -19,7 +20,9 @@ from gateway.doctor import examine, open_surroundings
 from gateway.doctor.expiry import judge_expiry
 from gateway.doctor.listeners import is_loopback
 from gateway.doctor.redis import judge_clock, judge_cluster_mode, judge_eviction, judge_memory, judge_version
+from gateway.experiments.ledger import Ledger
 from gateway.settings import read_settings
+from search_plugin import Experiment, Policy, Trial, make_scan_plan
 from tests.conftest import RedisServer, find_free_port
 from tests.gateway.doubles import ClusterDouble, answer
 from worker.contract import Entry, Serving, load_key, serving_key
@@ -157,9 +160,9 @@ def test_how_figures_are_judged(judged, level, said):
     assert said in f"{judged.what} {judged.mend}"
 
 
-def mark(version="v1", age_s=0.0, speed=1e6, max_characters=0):
+def mark(version="v1", age_s=0.0, speed=1e6, max_characters=0, **named):
     """What a worker will have told so long ago when the test runs."""
-    return lambda: Serving(version, time.time() - age_s, speed, max_characters).to_field()
+    return lambda: Serving(version, time.time() - age_s, speed, max_characters, **named).to_field()
 
 
 @pytest.mark.system
@@ -170,6 +173,15 @@ def mark(version="v1", age_s=0.0, speed=1e6, max_characters=0):
         pytest.param([mark(age_s=60)], 0, "workers.serving", "problem", "no worker", id="who did is dead"),
         pytest.param([mark(), mark()], 0, "workers.serving", "ok", "2 serve it", id="two serve"),
         pytest.param([mark(), mark()], 0, "workers.versions", "ok", "v1", id="the same version"),
+        pytest.param([mark(release="new")], 0, "workers.versions", "ok", "v1 (new)", id="a named version"),
+        pytest.param(
+            [mark(problem="x: has changed")],
+            0,
+            "workers.kept",
+            "problem",
+            "has changed",
+            id="an old one stays",
+        ),
         pytest.param([mark(), mark("v2")], 0, "workers.versions", "hint", "v1, v2", id="two versions"),
         pytest.param([mark()], 0, "workers.speed", "ok", "takes 50 of 1,000 ms", id="fast enough"),
         pytest.param([mark(speed=100)], 0, "workers.speed", "hint", "deadline_ms", id="too slow"),
@@ -195,6 +207,72 @@ def test_what_is_found_of_workers(marks, waiting, subject, level, said, look, re
 
 
 UNNEEDED = '[models.spare]\npath = "x"\n'
+EXPERIMENT = """
+[[experiments]]
+name = "e"
+policy = "docs"
+arms = ["policy", "spare"]
+unit = "header:X-Session"
+"""
+TRIAL = Trial(
+    Experiment.model_validate(tomllib.loads(EXPERIMENT)["experiments"][0]),
+    unit="s",
+    plan=make_scan_plan(Policy(name="docs", indices=("docs-*",), model="docs"), "wine"),
+    arm=0,
+    shown=(),
+)
+
+
+@pytest.mark.system
+@pytest.mark.parametrize(
+    ("toml", "n_with", "n_without", "subject", "level", "said"),
+    [
+        pytest.param(EXPERIMENT, 0, 0, "experiments.policy", "ok", "100% of policy docs", id="all well"),
+        pytest.param(f"{EXPERIMENT}share = 0", 0, 0, "experiments.policy", "hint", "share is 0", id="nobody"),
+        pytest.param(EXPERIMENT, 0, 0, "experiments.unit", "ok", "no searches yet", id="no searches"),
+        pytest.param(EXPERIMENT, 9, 1, "experiments.unit", "ok", "1 of 10", id="few without a session"),
+        pytest.param(
+            EXPERIMENT,
+            1,
+            1,
+            "experiments.unit",
+            "hint",
+            "1 of 2 searches have no header:X-Session",
+            id="many",
+        ),
+        pytest.param(EXPERIMENT, 5, 0, "experiments.split", "ok", "too early", id="too early"),
+        pytest.param(
+            EXPERIMENT, 0, 0, "workers.serving", "problem", "model spare", id="an arm is not served"
+        ),
+        pytest.param(
+            EXPERIMENT.replace('"docs"', '"dogs"'), 0, 0, "config.file", "problem", "'dogs'", id="no policy"
+        ),
+        pytest.param(
+            EXPERIMENT.replace('"spare"', '"spar"'),
+            0,
+            0,
+            "config.file",
+            "problem",
+            "[models.spar]",
+            id="no model",
+        ),
+    ],
+)
+def test_what_is_found_of_experiments(toml, n_with, n_without, subject, level, said, look, redis_url):
+    toml = f"{UNNEEDED}{TOML}{toml}"
+    with closing(Redis.from_url(redis_url)) as redis:
+        redis.flushdb()
+        redis.hset(serving_key("docs"), "host:1:x", mark()())
+        ledger = Ledger(redis, 60)
+        for number in range(n_with):
+            ledger.note_shown(TRIAL, f"q{number}", ["1"], [])
+        for _ in range(n_without):
+            ledger.note_without_unit(TRIAL.experiment)
+        found = look(toml, redis_url=redis_url)
+        redis.flushdb()
+    assert said in found[subject, level]
+
+
 SECOND = TOML.partition("[[policies]]")[2].replace('"docs"', '"late"', 1)
 
 

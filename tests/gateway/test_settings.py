@@ -29,6 +29,12 @@ def test_policies_are_read_in_order(tmp_path):
     assert [(policy.name, policy.model) for policy in policies] == [("p", "m"), ("q", "m")]
 
 
+def test_pinned_versions_are_models_that_may_be_named(tmp_path):
+    pinned = POLICY.replace('"m"', '"m@v2"')
+    config = read_config(write(tmp_path, f'[models.m]\nversions = "v"\npinned = ["v1"]\n{pinned}'))
+    assert (config.models, config.default_model) == (("m", "m@v1", "m@v2"), "m")
+
+
 def test_a_file_without_policies_is_a_gateway_that_only_passes_on(tmp_path):
     assert read_config(write(tmp_path, "")).policies == ()
 
@@ -43,6 +49,12 @@ def test_a_file_without_policies_is_a_gateway_that_only_passes_on(tmp_path):
         pytest.param("policies = 1", "policies: expected", id="policies is no list"),
         pytest.param("policies = [1]", "policy 1: ", id="a policy is no table"),
         pytest.param(POLICY, r"policy 'p': model: no \[models.m\]", id="undeclared model"),
+        pytest.param(
+            "[models.m]\n" + POLICY.replace('"m"', '"m@v1"'),
+            r"\[models.m\] has no versions",
+            id="no versions",
+        ),
+        pytest.param("[models.m]\npinned = 1\n", "models.m.pinned: expected", id="pinned is no list"),
         pytest.param("[models.m]\n" + POLICY * 2, "policy 'p': name: not unique", id="name used twice"),
         pytest.param("[models.m]\n" + POLICY + "windw = 3", "policy 'p': windw: ", id="unknown field"),
         pytest.param("[models.m]\n" + POLICY + "window = -1", "policy 'p': window: ", id="wrong value"),

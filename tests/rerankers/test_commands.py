@@ -199,4 +199,4 @@ def test_help_teaches(run, capsys, command, taught):
     assert end.value.code == 0
     printed = capsys.readouterr().out
     assert all(word in printed for word in taught)
-    assert "--deepspeed" not in printed  # taken, but not needed to learn the command
+    assert "--hub_model_id" not in printed  # taken, but not needed to learn the command

@@ -10,10 +10,12 @@ from rerankers import (
     FlagReranker,
     LayerWiseFlagLLMReranker,
     LightWeightFlagLLMReranker,
+    RerankerConfig,
+    RerankerModelClass,
 )
-from rerankers.finetune.arguments import DataOptions
-from rerankers.finetune.loss import compute_group_loss
-from rerankers.finetune.run import read_limits
+from rerankers.finetune.arguments import DataOptions, ModelOptions
+from rerankers.finetune.loss import compute_loss
+from rerankers.finetune.prepare import make_student
 
 TOLERANCE = 1e-4
 BF16_TOLERANCE = 0.15  # the published code's own scores move by 0.1
@@ -66,22 +68,49 @@ def test_capped_attention_agrees_with_the_recorded_scores(golden):
 
 
 @pytest.mark.parametrize("distil", [False, True], ids=["labels", "labels and teacher"])
-def test_training_batch_agrees_with_the_recorded_one(golden, distil):
-    """The ids of two groups, and the loss of their scores (recorded under dropout, so not to be repeated)."""
+@pytest.mark.parametrize("family", ["encoder", "decoder", "layerwise"])
+def test_training_batch_agrees_with_the_recorded_one(golden, family, distil):
+    """The ids of two groups, their scores and loss, and the gradient, where no dropout was drawn.
+
+    The published code trains only a layer-wise model's last layer, so the loss of that one is compared.
+    """
     recorded = json.loads((golden[0] / "golden_finetune.json").read_text())
-    case = next(c for c in recorded["cases"] if c["family"] == "encoder" and c["kd"] == distil)
-    pairs = _picked_pairs(recorded["rows"], case["picked"])
-    model_folder = golden[0] / "models" / "xlmr-tiny"
-    rows = FlagReranker(model_folder, devices="cpu").encoder.encode(pairs, read_limits(DataOptions([])))
-    recorded_rows = zip(case["input_ids"], case["attention_mask"], strict=True)
-    assert [row["input_ids"] for row in rows] == [ids[: sum(mask)] for ids, mask in recorded_rows]
+    case = next(c for c in recorded["cases"] if c["family"] == family and c["kd"] == distil)
+    model_folder = golden[0] / "models" / golden[1]["families"][family]["model"]
+    student = make_student(
+        RerankerConfig(FAMILIES_TRAINED[family]), ModelOptions(str(model_folder)), DataOptions([])
+    )
+    model, _ = student.load()
+    rows, expected = [], []
+    for group, prompt in _picked_groups(recorded["rows"], case["picked"], family):
+        rows += student.encode(group, prompt)
+    for ids, mask in zip(case["input_ids"], case["attention_mask"], strict=True):
+        expected.append([token for token, is_real in zip(ids, mask, strict=True) if is_real])
+    assert [row["input_ids"] for row in rows] == expected
+
+    scores = student.score(model, student.make_batch(rows), None)
     teacher_scores = torch.tensor(case["teacher_scores"]).view(-1, 4) if distil else None
-    loss = compute_group_loss(torch.tensor(case["scores"]).view(-1, 4), teacher_scores, distillation_weight=1)
+    recorded_scores = torch.tensor(case["scores"]).view(1, -1)
+    loss = compute_loss(recorded_scores.view(1, -1, 4), teacher_scores)
     assert loss.item() == pytest.approx(case["loss"], abs=TOLERANCE)
+    if family == "encoder":
+        return  # recorded under dropout, so not to be repeated
+    assert (scores - recorded_scores).abs().max() < TOLERANCE
+    compute_loss(scores.view(1, -1, 4), teacher_scores).backward()
+    gradients = [parameter.grad for parameter in model.parameters() if parameter.grad is not None]
+    assert torch.stack([g.norm() for g in gradients]).norm() == pytest.approx(case["grad_norm"], rel=1e-3)
 
 
-def _picked_pairs(rows, picked):
-    pairs = []
+FAMILIES_TRAINED = {
+    "encoder": RerankerModelClass.ENCODER_ONLY_BASE,
+    "decoder": RerankerModelClass.DECODER_ONLY_BASE,
+    "layerwise": RerankerModelClass.DECODER_ONLY_LAYERWISE,
+}
+
+
+def _picked_groups(rows, picked, family):
+    query_sign, passage_sign = ("", "") if family == "encoder" else ("A: ", "B: ")
     for row, (_, positive), (_, negatives) in zip(rows, picked[::2], picked[1::2], strict=False):
-        pairs += [(row["query"], row["pos"][positive]), *((row["query"], row["neg"][i]) for i in negatives)]
-    return pairs
+        passages = [row["pos"][positive], *(row["neg"][i] for i in negatives)]
+        pairs = [(query_sign + row["query"], passage_sign + passage) for passage in passages]
+        yield pairs, row["prompt"]

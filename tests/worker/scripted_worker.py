@@ -12,7 +12,8 @@ from types import ModuleType
 
 # what imports torch, which takes seconds: nothing of it is used here
 sys.modules["rerankers"] = ModuleType("rerankers")
-sys.modules["rerankers"].FlagAutoReranker = None
+for name in ("VERSION_FILE", "BadVersion", "FlagAutoReranker", "Version"):
+    setattr(sys.modules["rerankers"], name, None)
 
 from worker import __main__, resident  # noqa: E402
 

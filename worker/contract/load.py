@@ -25,12 +25,16 @@ class Serving:
         renewed: when it told this, on Redis's clock.
         speed: characters of queries and passages that it scores in a second; 0 where it has not measured.
         max_characters: of a text, behind which the model reads nothing.
+        release: what people call this version, where it has a name.
+        problem: why it does not serve a newer one; empty if it serves what it should.
     """
 
     version: str
     renewed: float
     speed: float = 0.0
     max_characters: int = 0
+    release: str = ""
+    problem: str = ""
 
     def to_field(self) -> bytes:
         return json.dumps(asdict(self)).encode()

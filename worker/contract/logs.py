@@ -12,6 +12,8 @@ from contextvars import ContextVar
 from datetime import UTC, datetime
 from typing import Literal
 
+from worker.contract.traces import trace_ids
+
 LogFormat = Literal["text", "json"]
 LogLevel = Literal["DEBUG", "INFO", "WARNING", "ERROR"]
 
@@ -24,8 +26,8 @@ class Event:
 
     Args:
         name: ``thing.happened``.
-        fields: by names that are none of a line's own: time, level, logger, event, request_id, exception.
-            Never users' texts.
+        fields: by names that are none of a line's own: time, level, logger, event, request_id, trace_id,
+            span_id, exception. Never users' texts.
     """
 
     __slots__ = ("fields", "name")
@@ -74,6 +76,7 @@ class JsonFormatter(logging.Formatter):
         }
         if request_id := REQUEST_ID.get():
             line["request_id"] = request_id
+        line |= trace_ids()
         if record.exc_info:
             line["exception"] = self.formatException(record.exc_info)
         return json.dumps(line, default=str)

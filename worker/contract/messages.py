@@ -22,7 +22,11 @@ MAX_PASSAGES = 10_000
 MAX_PASSAGE_CHARS = 100_000
 
 JobId = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]{1,64}$")]
-ModelAlias = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
+_NAME = r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}"
+DeclaredAlias = Annotated[str, StringConstraints(pattern=rf"^{_NAME}$")]
+ModelAlias = Annotated[str, StringConstraints(pattern=rf"^{_NAME}(@{_NAME})?$")]
+"""A declared alias, or one pinned to a version: ``docs@v2``."""
+
 Passage = Annotated[str, StringConstraints(max_length=MAX_PASSAGE_CHARS)]
 
 _JOB_ID: TypeAdapter[str] = TypeAdapter(JobId)

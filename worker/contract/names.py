@@ -32,6 +32,16 @@ SUSPECTS_KEY = "rerank:suspects"
 """The hash of the pairs whose workers died over them: digest → how often."""
 
 
+SHOWN_ANSWERS_KEY = "rerank:shown-answers"
+"""The sorted set of the ids of answers whose clicks are still credited, by when they were given."""
+
+
+def split_alias(model: str) -> tuple[str, str]:
+    """The declared alias, and the version that it is pinned to; empty where it is not."""
+    alias, _, version = model.partition("@")
+    return alias, version
+
+
 def online_queue(model: str) -> str:
     """The Celery queue of the jobs that a search waits for."""
     return f"{ONLINE_PREFIX}{model}"
@@ -70,3 +80,23 @@ def runner_key(home: str) -> str:
 def job_key(job_id: str) -> str:
     """The hash with the state of a bulk job."""
     return f"rerank:job:{job_id}"
+
+
+def experiment_key(name: str, fingerprint: str) -> str:
+    """The hash of what an experiment has counted since its arms are what they are."""
+    return f"rerank:experiment:{name}:{fingerprint}"
+
+
+def units_key(name: str, fingerprint: str, arm: int) -> str:
+    """The bitmap of the sessions or users that an arm was shown to."""
+    return f"rerank:experiment:{name}:{fingerprint}:units:{arm}"
+
+
+def shown_key(query_id: str) -> str:
+    """The hash of what one answer showed."""
+    return f"rerank:shown:{query_id}"
+
+
+def done_key(query_id: str) -> str:
+    """The hash of what was done with one answer."""
+    return f"rerank:shown:{query_id}:done"

@@ -1,0 +1,1 @@
+"""Experiments on live searches: assigned, noted, credited with clicks, and reported."""

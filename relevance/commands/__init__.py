@@ -1,0 +1,1 @@
+"""The commands of ``python -m relevance``: each a module with ``main(arguments, prog)``."""
