@@ -52,7 +52,7 @@ class Product:
         content = lines.read_bytes() if isinstance(lines, Path) else lines
         self.ask("PUT", f"/{job['id']}/input", content)
         while (job := self.ask("GET", f"/{job['id']}"))["state"] not in ("done", "failed"):
-            time.sleep(0.05)
+            time.sleep(0.5)  # as often as the command looks; each look takes the processor from the model
         assert job["state"] == "done", job
         assert not job["items"]["failed"], job
         return job

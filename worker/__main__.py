@@ -35,6 +35,10 @@ def main(argv: Sequence[str]) -> int:
         read_models(settings)  # a mistake is told of before torch takes its seconds
         if not sys.stderr.isatty():
             os.environ.setdefault("TQDM_DISABLE", "1")  # transformers' progress bars are no log lines
+        if "OMP_WAIT_POLICY" not in os.environ:
+            # threads of a pass soon sleep where they wait for each other; else they keep the core that the
+            # awaited one needs, and a pass takes many times as long where others use the cores too
+            os.environ.setdefault("GOMP_SPINCOUNT", "1000")
         configure_logging(settings.log_format, settings.log_level)
         serve(settings, partial(read_models, settings))
     except WorkerError as error:

@@ -353,10 +353,10 @@ class Batcher(Generic[L]):
             tokens = sum(pair.n_tokens for job in waiting for pair in job.open.values())
         return len(waiting) < _BULK_JOBS or tokens < _BULK_S * self.speed.tokens_per_s
 
-    def job_ids(self) -> list[str]:
-        """Of the jobs that wait."""
+    def job_ids(self, *, bulk: bool = True) -> list[str]:
+        """Of the jobs that wait, with or without those of bulk."""
         with self._changed:
-            return [waiting.job.id for waiting in self._waiting]
+            return [waiting.job.id for waiting in self._waiting if bulk or not waiting.job.bulk]
 
     def cancel(self, job_ids: Collection[str]) -> None:
         """Drop jobs that nobody waits for."""

@@ -112,12 +112,15 @@ def find_cancelled(redis: Redis, job_ids: Sequence[str]) -> frozenset[str]:
 
 
 def watch_cancelled(redis: Redis, models: ServedModels) -> None:
-    """Drop jobs while they wait when their senders go away; in a daemon thread, beside the scoring ones."""
+    """Drop searches' jobs while they wait when their senders go away; in a daemon thread of its own.
+
+    Bulk is not asked for: it comes by the hundred, and is cancelled by the message, before it is begun.
+    """
 
     def watch() -> None:
         while not pause.wait(_CANCELLED_POLL_S):
             for batcher in models.values():
-                if waiting := batcher.job_ids():
+                if waiting := batcher.job_ids(bulk=False):
                     batcher.cancel(find_cancelled(redis, waiting))
 
     pause = threading.Event()

@@ -222,6 +222,18 @@ def test_jobs_that_nobody_waits_for_are_dropped_at_once(batcher, scorer):
     assert scorer.calls[1:] == [["1", "9"]]
 
 
+def test_jobs_of_bulk_may_be_left_out_of_those_that_wait(batcher, scorer):
+    futures = [
+        batcher.submit(make_job(str(number), job_id=f"j{number}", bulk=number > 1)) for number in range(4)
+    ]
+    assert (batcher.job_ids(), batcher.job_ids(bulk=False)) == (
+        ["j", "j0", "j1", "j2", "j3"],
+        ["j", "j0", "j1"],
+    )
+    scorer.let_go(3)
+    assert [scores_of(future) for future in futures] == [(0,), (1,), (2,), (3,)]
+
+
 def test_a_job_dropped_between_its_passes_costs_no_more_of_them(batcher, scorer):
     long = batcher.submit(make_job(*"123456789", job_id="long"))
     scorer.let_go()

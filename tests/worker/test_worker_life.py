@@ -1,5 +1,6 @@
 """A real worker's life: how it starts, what it survives, how it ends."""
 
+import os
 import shutil
 import signal
 import subprocess
@@ -127,6 +128,35 @@ def test_a_folder_without_a_model_ends_the_worker_with_one_clear_line(
     assert worker.stderr.count("\n") == 1
     assert named in worker.stderr
     assert str(folder) in worker.stderr
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="torch has another OpenMP there")
+@pytest.mark.parametrize(
+    ("environment", "told"),
+    [
+        pytest.param({}, "GOMP_SPINCOUNT = '1000'", id="by default"),
+        pytest.param({"GOMP_SPINCOUNT": "77"}, "GOMP_SPINCOUNT = '77'", id="as the operator says"),
+        pytest.param(
+            {"OMP_WAIT_POLICY": "ACTIVE"}, "OMP_WAIT_POLICY = 'ACTIVE'", id="not where a policy is set"
+        ),
+    ],
+)
+def test_threads_that_wait_for_each_other_soon_sleep(environment, told, reranker_folder, tmp_path):
+    """OpenMP tells what it goes by when it is loaded: the worker has set it before."""
+    folder = tmp_path / "model"
+    shutil.copytree(reranker_folder, folder, ignore=shutil.ignore_patterns("*.safetensors"))  # it ends soon
+    config = tmp_path / "rerank.toml"
+    config.write_text(f'[models.m]\npath = "{folder}"\n')
+    worker = subprocess.run(
+        [sys.executable, "-m", "worker", "--config", config],
+        env=os.environ | {"OMP_DISPLAY_ENV": "VERBOSE"} | environment,
+        capture_output=True,
+        text=True,
+        timeout=START_S,
+    )
+    assert worker.returncode == 2
+    assert told in worker.stderr
+    assert ("GOMP_SPINCOUNT = '1000'" in worker.stderr) == (not environment)
 
 
 def test_a_model_on_several_devices_outlives_the_death_of_one(
