@@ -1,5 +1,6 @@
 """Flower as it is started here: a real one, with a real worker, asked over HTTP."""
 
+import itertools
 import json
 import subprocess
 import sys
@@ -42,14 +43,18 @@ def flower(shared_worker, redis_url, tmp_path_factory):
         except urllib3.exceptions.HTTPError:
             return False
 
+    numbers = itertools.count()
+
+    def has_seen_a_job():
+        """Events of before it listened are gone, so that each look is after a job of its own."""
+        number = next(numbers)
+        sender.send_job(f"seen{number}", f"{SECRET} passage {number}", query_text=f"{SECRET} query")
+        sender.wait_for_reply(f"seen{number}")
+        return "SUCCESS" in {task["state"] for task in tasks().values()}
+
     with running(command, environment, folder / "flower.log") as process:
         wait_until(answers, timeout_s=60)
-        number = 0
-        while not (told := tasks()) or "SUCCESS" not in {task["state"] for task in told.values()}:
-            number += 1
-            assert number < 60
-            sender.send_job(f"seen{number}", f"{SECRET} passage {number}", query_text=f"{SECRET} query")
-            sender.wait_for_reply(f"seen{number}")
+        wait_until(has_seen_a_job, timeout_s=60)
         ask.process, ask.sender, ask.tasks = process, sender, tasks
         yield ask
 
