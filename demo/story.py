@@ -13,12 +13,13 @@ from tqdm import tqdm
 
 from demo import settings
 from demo.corpus import Document, read_corpus
-from demo.cosine import encode, load_encoder, passage_of
 from demo.errors import DemoError
 from demo.figures import MEASURES, compare, measure
 from demo.judged import JudgedQuery, read_judgments, resolve
+from demo.passages import load_encoder, passage_of
 from demo.processes import Plan, without_credentials
 from demo.search import Connection, Page, load
+from relevance.runs import reorder
 
 START_LIMIT_S = 900.0  # the first start gets an engine from Maven Central
 STEP_S = 0.25
@@ -184,17 +185,13 @@ def show_comparison(ours: Sequence[float], theirs: Sequence[float]) -> str:
 
 def rank_by_cosine(outcomes: Sequence[Outcome], corpus: Sequence[Document]) -> dict[str, list[str]]:
     """The order of the untrained bi-encoder, by query: what the adapter has to beat."""
-    ids = sorted({hit.id for outcome in outcomes for hit in outcome.before.hits})
+    from rerankers.cosine import score_by_cosine  # takes seconds
+
     documents = {document.id: document for document in corpus}
-    encoder = load_encoder()
-    passages = dict(zip(ids, encode(encoder, [passage_of(documents[id]) for id in ids]), strict=True))
-    queries = encode(encoder, [outcome.query.text for outcome in outcomes])
-    return {
-        outcome.query.text: sorted(
-            (hit.id for hit in outcome.before.hits), key=lambda id: -float(passages[id] @ vector)
-        )
-        for outcome, vector in zip(outcomes, queries, strict=True)
-    }
+    hits = {outcome.query.text: [hit.id for hit in outcome.before.hits] for outcome in outcomes}
+    passages = {text: [passage_of(documents[id]) for id in ids] for text, ids in hits.items()}
+    scores = score_by_cosine(load_encoder(), {text: text for text in hits}, passages)
+    return {text: reorder(ids, scores[text]) for text, ids in hits.items()}
 
 
 def rank_by_grade(outcome: Outcome) -> list[str]:

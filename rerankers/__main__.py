@@ -15,6 +15,7 @@ COMMANDS = {
         "rerankers.commands.evaluate",
         "measure models over judged queries, beside controls",
     ),
+    "teach": ("rerankers.finetune.teach", "give training rows a teacher's scores, from an embedding model"),
     "finetune": ("rerankers.finetune.run", "fine-tune a reranker, whole or as an adapter"),
     "merge": ("rerankers.finetune.merge", "make adapters a part of their model"),
     "versions": ("rerankers.commands.versions", "keep a model's versions, promote one, roll back"),

@@ -1,7 +1,8 @@
-"""``python -m relevance rows``: judgments, documents and a first stage's run in, training rows out."""
+"""``python -m relevance rows``: judgments and documents in, training rows out."""
 
 from collections.abc import Sequence
 
+from relevance.bm25 import rank_by_bm25
 from relevance.collection import read_documents
 from relevance.errors import BadFile
 from relevance.files import write_lines
@@ -11,32 +12,39 @@ from relevance.runs import read_run
 
 EXAMPLE = """\
 example:
-  python -m relevance rows --judgments train.jsonl --documents corpus.jsonl --run bm25.run --output rows.jsonl
+  python -m relevance rows --judgments train.jsonl --documents corpus.jsonl --output rows.jsonl
 
 `python -m gateway mine` makes the same of a cluster, and leaves out what a teacher finds relevant."""
 
 
 def main(arguments: Sequence[str] | None = None, prog: str = "python -m relevance rows") -> int:
     """Make the rows; see ``--help``."""
-    parser = build_parser(prog, "Make training rows, their negatives from a run.", EXAMPLE)
+    parser = build_parser(
+        prog, "Make training rows of judgments; negatives are hits of the first stage.", EXAMPLE
+    )
     add_judgment_options(parser)
     add_rule_options(parser)
     add = parser.add_argument
     add("--documents", required=True, help='{"_id", "title", "text"} a line')
-    add("--run", required=True, help="the first stage's ranking, as TREC writes runs")
+    add("--run", help="the first stage's ranking, as TREC writes runs (default: BM25, computed here)")
     add("--output", required=True, help="JSONL file of training rows")
     given = parser.parse_args(arguments)
     rules = read_rules(given)
-    queries, run = read_judged(given), read_run(given.run)
+    queries = read_judged(given)
+    if given.run:
+        run = read_run(given.run)
+        wanted = {document for query in queries for document in [*run.get(query.id, ()), *query.grades]}
+        passages = read_documents(given.documents, wanted)
+    else:
+        passages = read_documents(given.documents)
+        run = rank_by_bm25(queries, passages, rules.last)
     candidates = {query.id: rules.find_candidates(run.get(query.id, ()), query) for query in queries}
-    wanted = {document for of_query in candidates.values() for document in of_query}
-    wanted |= {document for query in queries for document in query.grades}
-    passages = read_documents(given.documents, wanted)
     found = [make_row(query, candidates[query.id], passages, rules) for query in queries]
     rows = [row for row in found if row is not None]
     if not rows:
         raise BadFile(
-            f"{given.run}: no query has both a relevant document and a negative that {given.documents} knows"
+            f"{given.run or 'BM25'}: no query has both a relevant document and a negative that "
+            f"{given.documents} knows"
         )
     write_lines(given.output, (row.to_line() for row in rows))
     print(f"{len(rows)} rows; {len(queries) - len(rows)} queries without a relevant document or a negative")

@@ -23,8 +23,8 @@ from relevance.options import (
 )
 from relevance.runs import Run, read_run, reorder
 from rerankers.base import AbsReranker
-from rerankers.commands.cosine import CosineModel, score_by_cosine
 from rerankers.commands.options import add_call_options, add_load_options, load_reranker
+from rerankers.cosine import CosineModel, score_by_cosine
 from rerankers.errors import BadArgument
 
 COSINE = "cosine"

@@ -9,8 +9,8 @@ from typing import Any
 import torch
 from torch.utils.data import Dataset, Sampler
 
+from relevance.rows import TrainingRow
 from rerankers.base import Instruction
-from rerankers.finetune.rows import TrainingRow
 from rerankers.sequences import Batch, Pair, Row, split_rows
 
 SHUFFLED_FROM = 101
@@ -33,7 +33,7 @@ class Group:
 
     pairs: list[Pair]
     prompt: str | None = None
-    teacher_scores: list[float] | None = None
+    teacher_scores: Sequence[float] | None = None
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from relevance.rows import TrainingRow
 from rerankers.auto import RerankerConfig, choose_config
 from rerankers.base import Instruction
 from rerankers.detection import CONFIG_FILE, RerankerModelClass, read_json
@@ -14,7 +15,6 @@ from rerankers.finetune import adapters
 from rerankers.finetune.arguments import DataOptions, ModelOptions, TrainingOptions
 from rerankers.finetune.groups import Texts
 from rerankers.finetune.raw import find_seed, make_layered
-from rerankers.finetune.rows import TrainingRow
 from rerankers.finetune.students import STUDENTS, LayeredStudent, Student, Wishes
 from rerankers.hub import HubAccess
 from rerankers.loading import load_adapter

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 import torch
 
+from relevance.rows import TrainingRow
 from rerankers.finetune.groups import EncodePairs, Texts
-from rerankers.finetune.rows import TrainingRow
 from rerankers.sequences import Row
 
 DEPTH = 10

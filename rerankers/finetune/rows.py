@@ -1,64 +1,16 @@
 """The training data: JSON lines read and checked, before any model is loaded; knows no tokenizer."""
 
-import json
-import math
 import random
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Self
 
+from relevance import rows as lines
+from relevance.errors import BadFile
+from relevance.rows import TrainingRow
+from relevance.split import normalise_query
 from rerankers.errors import BadTrainingFile
 
 DATA_SUFFIXES = (".jsonl", ".json")
-
-
-@dataclass(frozen=True)
-class TrainingRow:
-    """One query with its relevant passages, others, and perhaps a teacher's scores for all of them.
-
-    Args:
-        prompt: the question that a language model is asked about this row's pairs.
-        query_prompt, passage_prompt: this row's instructions.
-        source: file and line.
-    """
-
-    query: str
-    pos: list[str]
-    neg: list[str]
-    pos_scores: list[float] | None = None
-    neg_scores: list[float] | None = None
-    prompt: str | None = None
-    query_prompt: str | None = None
-    passage_prompt: str | None = None
-    source: str = field(default="", compare=False)
-
-    @classmethod
-    def parse(cls, line: str, needs_scores: bool, source: str = "") -> Self:
-        """Read one JSON line.
-
-        Raises:
-            ValueError: the line is not such a row; the message names the field.
-        """
-        fields = json.loads(line)
-        if not isinstance(fields, dict):
-            raise ValueError("expected an object")
-        row = cls(
-            query=_read_text(fields, "query"),
-            pos=_read_texts(fields, "pos"),
-            neg=_read_texts(fields, "neg"),
-            pos_scores=_read_scores(fields, "pos", needs_scores),
-            neg_scores=_read_scores(fields, "neg", needs_scores),
-            **{
-                name: _read_optional_text(fields, name)
-                for name in ("prompt", "query_prompt", "passage_prompt")
-            },
-            source=source,
-        )
-        both = set(row.pos) & set(row.neg)
-        if both:
-            raise ValueError(f"neg: {min(both)!r:.60} is among pos too")
-        return row
 
 
 def read_rows(paths: Iterable[str], needs_scores: bool) -> list[TrainingRow]:
@@ -94,11 +46,7 @@ def read_files(files: Iterable[Path], needs_scores: bool) -> dict[Path, list[Tra
     Raises:
         BadTrainingFile: a file has none, or a line that is none (named by file and line).
     """
-    found = {file: list(_read_file(file, needs_scores)) for file in files}
-    for file, rows in found.items():
-        if not rows:
-            raise BadTrainingFile(f"{file}: no training rows in it")
-    return found
+    return {file: list(_read_file(file, needs_scores)) for file in files}
 
 
 def sample_rows(rows: Sequence[TrainingRow], most: int, seed: int) -> list[TrainingRow]:
@@ -116,7 +64,7 @@ def refuse_contradictions(rows: Iterable[TrainingRow]) -> None:
             not in another; the message names both.
     """
     seen: dict[tuple[object, ...], str] = {}
-    relevance: dict[tuple[str, str], tuple[bool, str]] = {}
+    judged: dict[tuple[str, str], tuple[bool, str]] = {}
     for row in rows:
         content = (row.query, row.prompt, tuple(row.pos), tuple(row.neg))
         if content in seen:
@@ -124,7 +72,7 @@ def refuse_contradictions(rows: Iterable[TrainingRow]) -> None:
         seen[content] = row.source
         for is_relevant, passages in ((True, row.pos), (False, row.neg)):
             for passage in passages:
-                before, source = relevance.setdefault((row.query, passage), (is_relevant, row.source))
+                before, source = judged.setdefault((row.query, passage), (is_relevant, row.source))
                 if before != is_relevant:
                     raise BadTrainingFile(
                         f"{row.source}: {passage!r:.60} is {'pos' if is_relevant else 'neg'} for "
@@ -133,23 +81,19 @@ def refuse_contradictions(rows: Iterable[TrainingRow]) -> None:
 
 
 def refuse_leaks(rows: Iterable[TrainingRow], eval_rows: Iterable[TrainingRow]) -> None:
-    """Refuse an evaluation that asks what was trained on; case and spaces make no other query.
+    """Refuse an evaluation that asks what was trained on; case, spaces and punctuation make no other query.
 
     Raises:
         BadTrainingFile: a query is in both; the message names both places.
     """
-    trained = {_fold(row.query): row.source for row in rows}
+    trained = {normalise_query(row.query): row.source for row in rows}
     for row in eval_rows:
-        source = trained.get(_fold(row.query))
+        source = trained.get(normalise_query(row.query))
         if source is not None:
             raise BadTrainingFile(
                 f"{row.source}: the query {row.query!r:.60} is in the training data too ({source}); "
                 "what was trained on can't tell how well it was learned"
             )
-
-
-def _fold(text: str) -> str:
-    return " ".join(text.casefold().split())
 
 
 def _find_files(path: str) -> list[Path]:
@@ -165,65 +109,12 @@ def _find_files(path: str) -> list[Path]:
 
 
 def _read_file(file: Path, needs_scores: bool) -> Iterator[TrainingRow]:
-    with file.open("rb") as lines:
-        for number, line in enumerate(lines, start=1):
-            if not line.strip():
-                continue
-            try:
-                yield TrainingRow.parse(line.decode(), needs_scores, f"{file}:{number}")
-            except ValueError as error:  # also of what is no UTF-8
-                raise BadTrainingFile(f"{file}:{number}: {error}") from error
-
-
-def _read_text(fields: dict[str, Any], name: str) -> str:
-    text = fields.get(name)
-    if not isinstance(text, str):
-        raise ValueError(f"{name}: expected a text, found {_name_kind(text)}")
-    if not text.strip():
-        raise ValueError(f"{name}: expected a text, found only space")
-    _refuse_broken(name, text)
-    return text
-
-
-def _refuse_broken(name: str, text: str) -> None:
     try:
-        text.encode()
-    except UnicodeEncodeError as error:  # JSON can carry half of a surrogate pair, no tokenizer reads it
-        raise ValueError(f"{name}: broken text ({error.reason} at {error.start})") from error
-
-
-def _read_optional_text(fields: dict[str, Any], name: str) -> str | None:
-    return None if fields.get(name) is None else _read_text(fields, name)
-
-
-def _read_texts(fields: dict[str, Any], name: str) -> list[str]:
-    texts = fields.get(name)
-    if not isinstance(texts, list) or not texts or not all(isinstance(text, str) for text in texts):
-        raise ValueError(f"{name}: expected a list of at least one text, found {_name_kind(texts)}")
-    for text in texts:
-        _refuse_broken(name, text)
-    return texts
-
-
-def _read_scores(fields: dict[str, Any], side: str, needed: bool) -> list[float] | None:
-    name = f"{side}_scores"
-    scores = fields.get(name)
-    if scores is None:
-        if needed:
-            raise ValueError(f"{name}: missing, and --knowledge_distillation learns from it")
-        return None
-    if not isinstance(scores, list) or not all(_is_number(score) for score in scores):
-        raise ValueError(f"{name}: expected a list of finite numbers, found {_name_kind(scores)}")
-    if len(scores) != len(fields[side]):
-        raise ValueError(f"{name}: {len(scores)} scores for {len(fields[side])} passages")
-    return [float(score) for score in scores]
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-
-
-def _name_kind(value: object) -> str:
-    if value is None:
-        return "nothing"
-    return "an unfit list" if isinstance(value, list) and value else f"{type(value).__name__} {value!r:.40}"
+        for row in lines.read_rows(file):
+            if needs_scores and row.pos_scores is None:
+                raise BadTrainingFile(
+                    f"{row.source}: pos_scores: missing, and --knowledge_distillation learns from it"
+                )
+            yield row
+    except BadFile as error:
+        raise BadTrainingFile(str(error)) from error

@@ -10,6 +10,7 @@ import torch
 from peft import PeftModel
 from transformers import EarlyStoppingCallback, TrainerCallback, set_seed
 
+from relevance.rows import TrainingRow
 from rerankers.errors import BadArgument
 from rerankers.finetune import adapters
 from rerankers.finetune.arguments import (
@@ -35,7 +36,6 @@ from rerankers.finetune.prepare import (
 from rerankers.finetune.ranking import encode_candidates
 from rerankers.finetune.refused import refuse_for_family, refuse_senseless
 from rerankers.finetune.rows import (
-    TrainingRow,
     find_files,
     read_files,
     refuse_contradictions,

@@ -2,10 +2,11 @@ import random
 
 import numpy as np
 import pytest
+import torch
 
-from demo.teacher import COSINE_SCALE
-from demo.train import Pool, Row, build_rows, first_sentence, search_bm25, write_rows
-from rerankers.finetune.groups import TrainingRow
+from demo.train import Pool, build_rows, first_sentence, search_bm25
+from relevance.rows import TrainingRow
+from rerankers.finetune.teacher import COSINE_SCALE
 
 
 @pytest.fixture
@@ -14,14 +15,14 @@ def pool() -> Pool:
     angles = np.linspace(0, 1, 6, dtype=np.float32)
     return Pool(
         passages=[f"passage {number}" for number in range(6)],
-        vectors=np.stack([np.cos(angles), np.sin(angles)], axis=1),
+        vectors=torch.from_numpy(np.stack([np.cos(angles), np.sin(angles)], axis=1)),
         bm25_hits=np.array([[5, 4, 3]]),
     )
 
 
 @pytest.fixture
-def row(pool) -> Row:
-    [row] = build_rows({"query": {4: 3, 5: 1}}, np.array([[1, 0]], np.float32), pool, random.Random(0))
+def row(pool) -> TrainingRow:
+    [row] = build_rows({"query": {4: 3, 5: 1}}, torch.tensor([[1.0, 0.0]]), pool, random.Random(0))
     return row
 
 
@@ -36,7 +37,7 @@ def row(pool) -> Row:
     ],
 )
 def test_the_well_judged_passages_are_the_positives(pool, grades, positives):
-    [row] = build_rows({"query": grades}, np.array([[1, 0]], np.float32), pool, random.Random(0))
+    [row] = build_rows({"query": grades}, torch.tensor([[1.0, 0.0]]), pool, random.Random(0))
     assert row.pos == positives
 
 
@@ -48,12 +49,6 @@ def test_all_scores_are_the_teacher_s_cosines(row):
     scores = dict(zip(row.pos + row.neg, row.pos_scores + row.neg_scores, strict=True))
     expected = [COSINE_SCALE * np.cos(angle) for angle in np.linspace(0, 1, 6)]
     assert [scores[f"passage {number}"] for number in range(6)] == pytest.approx(expected, abs=1e-3)
-
-
-def test_the_file_is_what_finetune_reads(row, tmp_path):
-    write_rows([row], tmp_path / "train.jsonl")
-    read = TrainingRow.parse((tmp_path / "train.jsonl").read_text(), needs_scores=True)
-    assert vars(read).items() >= vars(row).items()
 
 
 def test_bm25_finds_other_forms_of_a_word():

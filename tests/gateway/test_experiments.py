@@ -17,6 +17,7 @@ from gateway.experiments.api import BODY_BYTES
 from gateway.experiments.events import MOST_EVENTS
 from gateway.scoring import ScoreRequest, Scores, ScoringFailed
 from gateway.settings import GatewaySettings, read_config
+from relevance.ubi import read_log
 from search_plugin import Reason
 from tests.conftest import find_free_port, wait_until
 from tests.gateway.doubles import answer, search_answer
@@ -519,3 +520,22 @@ def test_queries_and_events_are_kept_as_ubi_has_them(open_shop, tmp_path):
     ]
     assert [one["action_name"] for one in events] == ["click", "add_to_cart"]
     assert events[0] == event
+
+
+def test_what_is_kept_is_a_log_to_learn_from(open_shop, tmp_path):
+    """As ``python -m relevance clicks`` reads it."""
+    shop = open_shop(AB, events_folder=tmp_path / "ubi")
+    answers = {unit: shop.search(unit) for unit in ("session-1", "session-2")}
+    wait_until(lambda: shop.count() == 2)
+    shop.send(click(answers["session-1"], "cc", session_id="session-1"))
+    events, queries = (next((tmp_path / "ubi").glob(f"{kind}-*")) for kind in ("events", "queries"))
+    log = read_log(events, queries)
+    assert log.texts == {"wine": "wine"}
+    assert not log.left_out
+    seen = sorted((view.document, view.position, view.is_clicked) for view in log.views)
+    clicked = titles(answers["session-1"]).index("cc") + 1
+    assert seen == sorted(
+        (str(TITLES.index(title)), place, unit == "session-1" and place == clicked)
+        for unit, answered in answers.items()
+        for place, title in enumerate(titles(answered), start=1)
+    )

@@ -22,15 +22,13 @@ EIGHT = ["train", "dev", "train", "train", "test", "train", "dev", "train"]
     [
         TrainingRow("q", ("a",), ("b", "c")),
         TrainingRow("ö\n", ("a",), ("b",), (1.5,), (-2.0,), prompt="is it?"),
+        TrainingRow("q", ("a",), ("b",), query_prompt="A: ", passage_prompt="B: "),
     ],
 )
-def test_what_is_written_is_read_again_also_by_the_trainer(tmp_path, row):
-    from rerankers.finetune.groups import TrainingRow as TrainersRow
-
+def test_what_is_written_is_read_again(tmp_path, row):
     file = tmp_path / "rows.jsonl"
     file.write_text(row.to_line() + "\n")
     assert list(read_rows(file)) == [row]
-    assert TrainersRow.parse(row.to_line(), needs_scores=row.pos_scores is not None).neg == [*row.neg]
 
 
 def make_fields(**more):

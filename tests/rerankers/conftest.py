@@ -222,3 +222,14 @@ def spread(model, factor=8):
             if parameter.dim() > 1:
                 parameter.mul_(factor)
     return model
+
+
+@pytest.fixture(scope="module")
+def embedding_folder(reranker_folder, tmp_path_factory):
+    """The tiny reranker's folder, as an embedding model."""
+    folder = tmp_path_factory.mktemp("embedding")
+    for file in reranker_folder.iterdir():
+        if file.suffix != ".safetensors":
+            (folder / file.name).write_bytes(file.read_bytes())
+    BertModel.from_pretrained(reranker_folder).save_pretrained(folder)
+    return folder

@@ -9,7 +9,7 @@ from transformers import BertModel
 
 from rerankers import FlagReranker
 from rerankers.__main__ import main
-from rerankers.commands.cosine import CosineModel, score_by_cosine
+from rerankers.cosine import CosineModel, score_by_cosine
 
 DOCUMENTS = {
     "a": "delete a folder",
@@ -54,17 +54,6 @@ def run(monkeypatch, capsys):
         return capsys.readouterr().out
 
     return run_command
-
-
-@pytest.fixture(scope="module")
-def embedding_folder(reranker_folder, tmp_path_factory):
-    """The tiny reranker's folder, as an embedding model."""
-    folder = tmp_path_factory.mktemp("embedding")
-    for file in reranker_folder.iterdir():
-        if file.suffix != ".safetensors":
-            (folder / file.name).write_bytes(file.read_bytes())
-    BertModel.from_pretrained(reranker_folder).save_pretrained(folder)
-    return folder
 
 
 def rank(scores, hits):

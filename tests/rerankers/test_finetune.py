@@ -8,6 +8,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from relevance.rows import TrainingRow
 from rerankers import (
     BadArgument,
     BadCheckpoint,
@@ -22,7 +23,6 @@ from rerankers.finetune.arguments import read_options
 from rerankers.finetune.groups import GroupCollator
 from rerankers.finetune.loss import compute_group_loss, compute_loss
 from rerankers.finetune.prepare import make_model, make_student, read_texts, tell_arguments, tell_config
-from rerankers.finetune.rows import TrainingRow
 from tests.rerankers.training import (
     LORA,
     PAIRS,

@@ -5,6 +5,7 @@ import random
 
 import pytest
 
+from relevance.rows import TrainingRow
 from rerankers import BadTrainingFile
 from rerankers.base import Instruction
 from rerankers.finetune.groups import (
@@ -17,7 +18,7 @@ from rerankers.finetune.groups import (
     shuffle_text,
 )
 from rerankers.finetune.ranking import compute_ndcg
-from rerankers.finetune.rows import TrainingRow, read_rows, refuse_leaks, sample_rows
+from rerankers.finetune.rows import read_rows, refuse_leaks, sample_rows
 from rerankers.sequences import pad_rows
 from tests.rerankers.training import train, write_rows
 
@@ -30,25 +31,26 @@ PLAIN = Texts(Instruction(None, "{}{}"), Instruction(None, "{}{}"))
 @pytest.mark.parametrize(
     ("line", "told"),
     [
-        pytest.param("{", "Expecting", id="no json"),
-        pytest.param("[]", "expected an object", id="no object"),
-        pytest.param(b"\xff\xfe", "'utf-8' codec", id="no utf-8"),
-        pytest.param({"query": 3}, "query: expected a text, found int 3", id="query"),
+        pytest.param("{", "not JSON: Expecting", id="no json"),
+        pytest.param("[]", "expected a JSON object", id="no object"),
+        pytest.param(b"\xff\xfe", "not UTF-8: byte 0", id="no utf-8"),
+        pytest.param({"query": 3.5}, "query: expected a text, found float 3.5", id="query"),
         pytest.param({"query": None}, "query: .*nothing", id="no query"),
-        pytest.param({"query": " \t"}, "query: .*only space", id="blank query"),
+        pytest.param({"query": " \t"}, r"query: expected a text, found str ' \\t'", id="blank query"),
         pytest.param({"query": "a\ud800"}, "query: broken text", id="half a character"),
         pytest.param({"pos": []}, "pos: expected a list of at least one text", id="no pos"),
         pytest.param({"pos": "text"}, "pos: .*found str 'text'", id="pos is a text"),
-        pytest.param({"neg": ["a", None]}, "neg: .*unfit list", id="neg with null"),
+        pytest.param({"neg": ["a", None]}, r"neg\[1\]: .*nothing", id="neg with null"),
         pytest.param({"neg": None}, "neg: ", id="no neg"),
-        pytest.param({"neg": ["\udfff", "b"]}, "neg: broken text", id="half a character in neg"),
-        pytest.param({"neg": ["remove a tree", "b"]}, "neg: 'remove a tree' is among pos", id="pos and neg"),
-        pytest.param({"prompt": 1}, "prompt: expected a text", id="prompt is a number"),
+        pytest.param({"neg": ["\udfff", "b"]}, r"neg\[0\]: broken text", id="half a character in neg"),
+        pytest.param({"neg": ["remove a tree", "b"]}, "pos and neg: both have 'remove a", id="pos and neg"),
+        pytest.param({"prompt": ""}, "prompt: expected a text", id="an empty prompt"),
         pytest.param({"query_prompt": []}, "query_prompt: expected a text", id="query_prompt is a list"),
-        pytest.param({"pos_scores": None}, "pos_scores: missing", id="no scores"),
+        pytest.param({"pos_scores": None, "neg_scores": None}, "pos_scores: missing", id="no scores"),
+        pytest.param({"pos_scores": None}, "expected both pos_scores", id="half of the scores"),
         pytest.param({"neg_scores": [1]}, "neg_scores: 1 scores for 2 passages", id="too few scores"),
-        pytest.param({"neg_scores": [1, "2"]}, "neg_scores: expected a list of finite", id="score is a text"),
-        pytest.param({"neg_scores": [1, float("nan")]}, "neg_scores: expected a list", id="score is nan"),
+        pytest.param({"neg_scores": [1, "2"]}, "neg_scores: expected a list", id="score is a text"),
+        pytest.param({"neg_scores": [1, float("nan")]}, "NaN is no number in JSON", id="score is nan"),
         pytest.param({"neg_scores": [1, True]}, "neg_scores: expected a list", id="score is a boolean"),
     ],
 )
@@ -93,7 +95,7 @@ def test_a_query_may_have_several_rows(tmp_path):
 
 def test_scores_are_needed_only_to_distil(tmp_path):
     write_rows(tmp_path / "train.jsonl", [ROW])
-    assert read_rows([str(tmp_path)], needs_scores=False) == [TrainingRow(**ROW)]
+    assert read_rows([str(tmp_path)], needs_scores=False) == [TrainingRow.read(ROW)]
 
 
 @pytest.mark.parametrize("content", [None, "", "\n \n"], ids=["no file", "empty file", "empty lines"])

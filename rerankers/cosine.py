@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 from transformers import AutoModel, AutoTokenizer
+from transformers.utils.logging import disable_progress_bar
 
 from rerankers.devices import choose_devices, refuse_missing_device
 from rerankers.errors import BadCheckpoint
@@ -28,6 +29,7 @@ class CosineModel:
         refuse_missing_device(self._device)
         if not Path(path).is_dir():
             raise BadCheckpoint(f"{path}: no such folder")
+        disable_progress_bar()  # type: ignore[no-untyped-call]  # it would say that weights are loaded
         try:
             self._tokenizer: Any = AutoTokenizer.from_pretrained(path)
             self._model: Any = AutoModel.from_pretrained(path).to(self._device).eval()
