@@ -9,8 +9,10 @@ READY := $(VENV)/.installed
 run: $(READY)  ## a real engine, Redis, worker, gateway and Flower; the demo's searches before and after
 	@$(BIN)/python -m demo run
 
-test: $(READY)  ## everything, with real engines, Redis, workers and clients
-	$(BIN)/python -m pytest -n 2 --dist loadgroup
+test: $(READY)  ## everything, with real engines, Redis, workers and clients; what fails gets a second try, alone
+	$(BIN)/python -m pytest -n 2 --dist loadgroup || { [ $$? = 1 ] && \
+	    echo "Once more, one after the other and nothing beside them: what failed." && \
+	    $(BIN)/python -m pytest --last-failed --last-failed-no-failures none; }
 
 test-fast: $(READY)  ## what needs no server
 	$(BIN)/python -m pytest -m "not system"

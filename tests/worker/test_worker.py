@@ -90,7 +90,7 @@ def test_a_message_without_an_id_is_dropped_and_the_worker_goes_on(sender, job_i
 
 
 def test_a_late_job_is_never_scored(sender, worker, job_id, wait_until):
-    sender.send_job(job_id, "passage", deadline_s=-0.001)
+    sender.send_job(job_id, "passage", deadline_s=-1.0)
     wait_until(lambda: f"score.late id={job_id}" in worker.log)
     assert not sender.redis.exists(reply_key(job_id))
     assert f"score.complete id={job_id}" not in worker.log
