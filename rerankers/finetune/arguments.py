@@ -4,6 +4,7 @@ import argparse
 from dataclasses import dataclass, field, fields
 from typing import Any, ClassVar
 
+import torch
 from transformers import HfArgumentParser, TrainingArguments
 
 from rerankers.detection import RerankerModelClass
@@ -298,6 +299,7 @@ class TrainingOptions(TrainingArguments):
 
     def __post_init__(self) -> None:
         self.warmup_steps = self.warmup_steps or self.warmup_ratio  # below 1 it is a share
+        self.use_cpu = self.use_cpu or not torch.accelerator.is_available()  # or --bf16 would be refused
         if self.gradient_checkpointing:  # transformers' older name, and that of the published code
             self.activation_checkpointing, self.gradient_checkpointing = True, None
         if self.early_stopping_patience is not None:

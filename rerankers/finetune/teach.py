@@ -36,7 +36,7 @@ def main(arguments: Sequence[str] | None = None, prog: str = "python -m reranker
         told = ", ".join(f"{name} {value:.3f}" for name, value in figures.items())
         best = max(figures, key=lambda name: figures[name])
         print(f"{NDCG} of {len(rows)} rows whose judgments were not seen: {told}; the teacher is {best}")
-        teacher = lesson.fit(range(len(rows)), given.seed) if best == TURNED else None
+        teacher = lesson.fit(range(len(rows)), given.seed) if best == TURNED else lesson.untrained
         write_lines(given.output, (row.to_line() for row in lesson.teach(teacher)))
     except RelevanceError as error:
         raise BadArgument(str(error)) from error
@@ -52,17 +52,16 @@ class Lesson:
         self._places = [[places[passage] for passage in [*row.pos, *row.neg]] for row in rows]
         self._queries = model.embed([row.query for row in rows])  # (Q, D)
         self._passages = model.embed(different)  # (P, D)
+        self.untrained = Teacher.untrained(self._queries.shape[1])
 
     def fit(self, chosen: Sequence[int], seed: int) -> Teacher:
         """The teacher that learns from the rows at these places."""
         relevant = [dict.fromkeys(self._places[row][: len(self._rows[row].pos)], 1.0) for row in chosen]
         return fit_teacher(self._queries[list(chosen)], self._passages, relevant, seed)
 
-    def score(self, teacher: Teacher | None, chosen: Sequence[int]) -> list[list[float]]:
-        """The logits of the rows at these places, relevant passages first; None is the cosine as it is."""
-        queries, passages = self._queries, self._passages
-        if teacher is not None:
-            queries, passages = teacher.turn_queries(queries), teacher.turn_passages(passages)
+    def score(self, teacher: Teacher, chosen: Sequence[int]) -> list[list[float]]:
+        """The logits of the rows at these places, relevant passages first."""
+        queries, passages = teacher.turn_queries(self._queries), teacher.turn_passages(self._passages)
         return [(COSINE_SCALE * passages[self._places[row]] @ queries[row]).tolist() for row in chosen]
 
     def cross_validate(self, seed: int) -> dict[str, float]:
@@ -73,11 +72,11 @@ class Lesson:
         found: dict[str, list[float]] = {UNTRAINED: [], TURNED: []}
         for fold in folds.values():
             others = sorted(set(range(len(self._rows))) - set(fold))
-            found[UNTRAINED] += self._measure(None, fold)
-            found[TURNED] += self._measure(self.fit(others, seed) if others else None, fold)
+            found[UNTRAINED] += self._measure(self.untrained, fold)
+            found[TURNED] += self._measure(self.fit(others, seed) if others else self.untrained, fold)
         return {name: fmean(values) for name, values in found.items()}
 
-    def teach(self, teacher: Teacher | None) -> Iterator[TrainingRow]:
+    def teach(self, teacher: Teacher) -> Iterator[TrainingRow]:
         """The rows with scores."""
         scored = self.score(teacher, range(len(self._rows)))
         for row, scores in zip(self._rows, scored, strict=True):
@@ -85,7 +84,7 @@ class Lesson:
             n_relevant = len(row.pos)
             yield replace(row, pos_scores=rounded[:n_relevant], neg_scores=rounded[n_relevant:])
 
-    def _measure(self, teacher: Teacher | None, chosen: Sequence[int]) -> list[float]:
+    def _measure(self, teacher: Teacher, chosen: Sequence[int]) -> list[float]:
         scores = self.score(teacher, chosen)
         return [
             compute_ndcg(of_row, len(self._rows[row].pos)) for row, of_row in zip(chosen, scores, strict=True)

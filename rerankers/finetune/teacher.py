@@ -49,10 +49,6 @@ def fit_teacher(
         passages: (P, D), likewise.
         relevant: of each query, at least one.
     """
-    wanted = torch.zeros(len(queries), len(passages))
-    for row, weights in zip(wanted, relevant, strict=True):
-        row[list(weights)] = torch.tensor([*weights.values()])
-    wanted /= wanted.sum(dim=1, keepdim=True)
     n_dimensions = queries.shape[1]
     matrices = [torch.zeros(n_dimensions, n_dimensions, requires_grad=True) for _ in range(2)]
     optimizer = torch.optim.AdamW(matrices, lr=LEARNING_RATE, weight_decay=WEIGHT_DECAY)
@@ -62,11 +58,20 @@ def fit_teacher(
             batch = torch.randint(len(queries), (BATCH_QUERIES,))
             asked = _turn(queries[batch], matrices[0], DROPOUT)
             cosines = asked @ _turn(passages, matrices[1], DROPOUT).T  # (B, P)
-            loss = functional.cross_entropy(COSINE_SCALE * cosines, wanted[batch])
+            wanted = _spread([relevant[place] for place in batch.tolist()], len(passages))
+            loss = functional.cross_entropy(COSINE_SCALE * cosines, wanted)
             optimizer.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]
             optimizer.step()
     return Teacher(*(matrix.detach() for matrix in matrices))
+
+
+def _spread(relevant: Sequence[Weights], n_passages: int) -> torch.Tensor:
+    """The share of each passage in what each query wants: (B, P), rows of sum 1."""
+    shares = torch.zeros(len(relevant), n_passages)
+    for row, weights in zip(shares, relevant, strict=True):
+        row[list(weights)] = torch.tensor([*weights.values()])
+    return shares / shares.sum(dim=1, keepdim=True)
 
 
 def _turn(vectors: torch.Tensor, matrix: torch.Tensor, dropout: float = 0.0) -> torch.Tensor:

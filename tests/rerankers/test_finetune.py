@@ -30,7 +30,7 @@ from tests.rerankers.training import (
     ROWS,
     list_arguments,
     make_still,
-    read_losses,
+    read_figures,
     same_weights,
     train,
     write_rows,
@@ -114,7 +114,7 @@ def test_the_loss_falls_on_rows_seen_often(family, train_file, tmp_path):
     base, _, options = family
     steps = ["--max_steps", "12", "--logging_steps", "1", "--per_device_train_batch_size", "6"]
     train(base, train_file, tmp_path / "written", *LORA, *options, *steps, "--lora_dropout", "0")
-    losses = read_losses(tmp_path / "written")
+    losses = read_figures(tmp_path / "written")
     assert sum(losses[-3:]) < 0.7 * sum(losses[:3])
 
 
@@ -323,6 +323,14 @@ def test_the_last_layer_teaches_the_others_unless_there_is_a_teacher():
 def test_an_option_that_has_no_sense_is_refused_by_name(request, name, options, told, train_file, tmp_path):
     with pytest.raises(BadArgument, match=told):
         train(request.getfixturevalue(f"{name}_folder"), train_file, tmp_path / "written", *options)
+
+
+@pytest.mark.skipif(torch.accelerator.is_available(), reason="this machine has a GPU")
+def test_without_a_gpu_the_cpu_need_not_be_asked_for(bert_folder, train_file, tmp_path):
+    """Else transformers refuses --bf16."""
+    arguments = list_arguments(bert_folder, train_file, tmp_path / "written", "--bf16")
+    _, _, training = read_options([word for word in arguments if word != "--use_cpu"], "finetune")
+    assert training.device.type == "cpu"
 
 
 def test_a_folder_that_is_not_empty_is_written_to_only_if_asked(bert_folder, train_file, tmp_path):

@@ -21,7 +21,7 @@ from tests.rerankers.training import (
     ROWS,
     list_arguments,
     make_still,
-    read_losses,
+    read_figures,
     same_weights,
     train,
     write_rows,
@@ -29,6 +29,7 @@ from tests.rerankers.training import (
 
 ROOT = Path(__file__).parents[2]
 SECONDS = 120
+NDCG = "eval_ndcg@10"
 """How long a process may take on a busy machine."""
 MANY_ROWS = [row | {"query": f"{row['query']} {word}"} for row in ROWS for word in ("now", "then", "here")]
 
@@ -61,8 +62,11 @@ def test_a_resumed_training_is_as_if_it_had_not_been_interrupted(request, name, 
     (tmp_path / "whole" / "checkpoint-11").rename(written / "checkpoint-11")
     resumed = train(base, train_file, written, *options, "--resume_from_checkpoint", "latest")
     assert same_weights(whole, resumed)
-    assert read_losses(written) == read_losses(tmp_path / "whole")
-    assert len(read_losses(written)) == 14
+    assert read_figures(written) == read_figures(tmp_path / "whole")
+    assert len(read_figures(written)) == 14
+    seconds = read_figures(written, "seconds")
+    assert seconds == sorted(seconds)
+    assert seconds[:11] == read_figures(tmp_path / "whole", "seconds")[:11]
 
 
 def test_a_killed_training_goes_on_by_the_same_command(bert_folder, train_file, tmp_path):
@@ -88,7 +92,7 @@ def test_a_killed_training_goes_on_by_the_same_command(bert_folder, train_file, 
     (written / "checkpoint-90").mkdir()  # no state in it: the kill came before
     resumed = train(bert_folder, train_file, written, *options)
     assert same_weights(whole, resumed)
-    assert read_losses(written) == read_losses(tmp_path / "whole")
+    assert read_figures(written) == read_figures(tmp_path / "whole")
 
 
 def test_the_newest_whole_checkpoint_is_found(tmp_path):
@@ -126,14 +130,10 @@ def test_two_processes_train_as_one_with_the_same_global_batch(
     one, two = (load_file(tmp_path / which / "adapter_model.safetensors") for which in ("one", "two"))
     for weight in one:
         assert (one[weight] - two[weight]).abs().max() < 1e-5, weight
-    assert read_losses(tmp_path / "two") == pytest.approx(read_losses(tmp_path / "one"), abs=1e-4)
-    assert read_ndcg(tmp_path / "two") == pytest.approx(read_ndcg(tmp_path / "one"), abs=1e-6)
-
-
-def read_ndcg(written):
-    head, *lines = [line.split(",") for line in (written / "log.csv").read_text().splitlines()]
-    place = head.index("eval_ndcg@10")
-    return [float(line[place]) for line in lines if line[place]]
+    assert read_figures(tmp_path / "two") == pytest.approx(read_figures(tmp_path / "one"), abs=1e-4)
+    assert read_figures(tmp_path / "two", NDCG) == pytest.approx(
+        read_figures(tmp_path / "one", NDCG), abs=1e-6
+    )
 
 
 def test_training_stops_when_ndcg_gets_no_better_and_keeps_the_best(
@@ -162,7 +162,7 @@ def test_training_stops_when_ndcg_gets_no_better_and_keeps_the_best(
         "--save_total_limit",
         "4",
     )
-    *during, final = read_ndcg(written)
+    *during, final = read_figures(written, NDCG)
     best = max(during)
     assert len(during) == during.index(best) + 3 < 12
     assert final == pytest.approx(best)
@@ -183,8 +183,8 @@ def test_the_card_tells_what_was_trained_on_what_and_what_came_of_it(
         "encoder-only-base",
         f"| train | `train.jsonl` | 18 | `{hashlib.sha256(train_file.read_bytes()).hexdigest()}` |",
         f"| eval | `eval.jsonl` | 6 | `{hashlib.sha256(eval_file.read_bytes()).hexdigest()}` |",
-        f"| 1 | 0.11 | loss | {read_losses(written)[0]:.4f} |",
-        f"| eval_ndcg@10 | {read_ndcg(written)[-1]:.4f} |",
+        f"| 1 | 0.11 | loss | {read_figures(written)[0]:.4f} |",
+        f"| eval_ndcg@10 | {read_figures(written, NDCG)[-1]:.4f} |",
         "| `lora_rank` | `4` |",
         "| transformers | ",
     ):

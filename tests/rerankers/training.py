@@ -51,10 +51,10 @@ def train(base, train_file, written, *options):
     return finetune(*read_options(list_arguments(base, train_file, written, *options), "finetune"))
 
 
-def read_losses(written):
-    """Of each logged step."""
+def read_figures(written, name="loss"):
+    """Of each line of the log that has it."""
     head, *lines = [line.split(",") for line in (written / "log.csv").read_text().splitlines()]
-    place = head.index("loss")
+    place = head.index(name)
     return [float(line[place]) for line in lines if line[place]]
 
 
