@@ -1,4 +1,4 @@
-"""Judged queries against a real OpenSearch, Redis and a worker whose scores are known: a passage's length."""
+"""Judged queries against a real cluster, Redis and a worker whose scores are known: a passage's length."""
 
 import json
 import subprocess
@@ -13,6 +13,7 @@ from tests.conftest import find_free_port, wait_until
 from tests.gateway.doubles import ClusterDouble, answer
 from tests.processes import running
 
+ENGINES = ("opensearch", "elasticsearch")
 DOCUMENTS = {
     "rmtree": "delete a folder and all its files, however deep they lie",
     "remove": "delete delete delete",
@@ -75,7 +76,7 @@ class Commands:
 
 def pytest_generate_tests(metafunc):
     if "node" in metafunc.fixturenames:
-        metafunc.parametrize("node", ["opensearch"], indirect=True, scope="session")
+        metafunc.parametrize("node", ENGINES, indirect=True, scope="session")
 
 
 @pytest.fixture(scope="session")
