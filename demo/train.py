@@ -45,7 +45,7 @@ SEED = 7
 
 FINETUNE_OPTIONS = f"""
     --lora_rank 16 --lora_alpha 32 --adapter_dtype float16 --learning_rate 1e-3 --lr_scheduler_type cosine
-    --warmup_ratio 0.03 --num_train_epochs 2 --bf16 --per_device_train_batch_size 4 --train_group_size 8
+    --warmup_ratio 0.03 --num_train_epochs 4 --bf16 --per_device_train_batch_size 4 --train_group_size 8
     --query_max_len 24 --passage_max_len 64 --max_len 64
     --knowledge_distillation --distillation_weight 2 --save_strategy no --logging_steps 50 --seed {SEED}
 """.split()
