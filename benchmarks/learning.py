@@ -18,6 +18,7 @@ from benchmarks.report import Row, append_report
 from demo import settings
 
 STATE = settings.ROOT / "var" / "benchmarks" / "learning"
+BASE = settings.base_model_path()
 DEPTH = 50
 QUERY_TOKENS, PASSAGE_TOKENS = 48, 128
 ROWS_OPTIONS = ["--ranks", "1-100", "--negatives", "40"]
@@ -50,56 +51,41 @@ def main() -> int:
 def teach(folder: Path, state: Path) -> Path:
     """The training rows with a teacher's scores."""
     rows, taught = state / "rows.jsonl", state / "taught.jsonl"
-    base = settings.base_model_path()
     call(
-        *("relevance", "rows", "--judgments", folder / "qrels" / "train.tsv"),
-        *("--queries", folder / "queries.jsonl", "--documents", folder / "corpus.jsonl"),
-        *(*ROWS_OPTIONS, "--output", rows),
+        *("relevance", "rows", *ROWS_OPTIONS),
+        judgments=folder / "qrels" / "train.tsv",
+        queries=folder / "queries.jsonl",
+        documents=folder / "corpus.jsonl",
+        output=rows,
     )
-    print(call("rerankers", "teach", rows, "--cosine", base, "--max_length", 256, "--output", taught), end="")
+    print(call("rerankers", "teach", rows, cosine=BASE, max_length=256, output=taught), end="")
     return taught
 
 
 def train(rows: Path, trained: Path, n_checkpoints: int, steps: int) -> None:
-    base = settings.base_model_path()
+    """Leave a checkpoint each ``steps`` steps."""
     call(
-        *(
-            "rerankers",
-            "finetune",
-            "--model_name_or_path",
-            base,
-            "--train_data",
-            rows,
-            "--output_dir",
-            trained,
-        ),
-        *(
-            *FINETUNE_OPTIONS,
-            "--save_steps",
-            steps,
-            "--logging_steps",
-            steps,
-            "--max_steps",
-            steps * n_checkpoints,
-        ),
+        *("rerankers", "finetune", *FINETUNE_OPTIONS),
+        model_name_or_path=BASE,
+        train_data=rows,
+        output_dir=trained,
+        save_steps=steps,
+        logging_steps=steps,
+        max_steps=steps * n_checkpoints,
     )
 
 
 def evaluate(folder: Path, trained: Path, steps: list[int]) -> Any:
     """The report of `rerankers evaluate`, as it writes it in JSON."""
-    base = settings.base_model_path()
-    models = [f"step {step}={base},{trained / f'checkpoint-{step}'}" for step in steps]
+    models = [f"step {step}={BASE},{trained / f'checkpoint-{step}'}" for step in steps]
     told = call(
-        *("rerankers", "evaluate", *models, "--beir", folder, "--split", "dev", "--depth", DEPTH),
-        *(
-            "--train",
-            folder / "qrels" / "train.tsv",
-            "--cosine",
-            base,
-            "--max_length",
-            QUERY_TOKENS + PASSAGE_TOKENS,
-            "--json",
-        ),
+        *("rerankers", "evaluate", *models, "--json"),
+        beir=folder,
+        split="dev",
+        depth=DEPTH,
+        train=folder / "qrels" / "train.tsv",
+        cosine=BASE,
+        max_length=QUERY_TOKENS + PASSAGE_TOKENS,
     )
     return json.loads(told)
 
@@ -121,9 +107,10 @@ def read_seconds(trained: Path) -> dict[str, float]:
         return {f"step {line['step']}": float(line["seconds"]) for line in csv.DictReader(file)}
 
 
-def call(*words: object) -> str:
+def call(*words: object, **options: object) -> str:
     """What a command of ours prints."""
-    command = [sys.executable, "-m", *map(str, words)]
+    flags = [word for name, value in options.items() for word in (f"--{name}", value)]
+    command = [sys.executable, "-m", *map(str, [*words, *flags])]
     return subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, cwd=settings.ROOT).stdout
 
 

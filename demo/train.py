@@ -13,7 +13,11 @@ import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
 
 from demo import settings
 from demo.corpus import Document, read_corpus
@@ -23,11 +27,6 @@ from demo.passages import load_encoder, make_passage, passage_of
 from relevance.files import write_lines
 from relevance.rows import TrainingRow
 from rerankers.finetune.teacher import COSINE_SCALE, fit_teacher
-
-if TYPE_CHECKING:
-    import numpy as np
-    import torch
-    from numpy.typing import NDArray
 
 TRAIN_FILE = settings.ROOT / "var" / "train" / "train.jsonl"
 TRAINED = settings.ROOT / "var" / "train" / "trained"
@@ -56,8 +55,8 @@ class Pool:
     """The passages that negatives are drawn from: N passages and what finds the near ones to a query."""
 
     passages: Sequence[str]
-    vectors: "torch.Tensor"  # (N, dimensions), rows of length 1
-    bm25_hits: "NDArray[np.int64]"  # (queries, BM25_DEPTH), positions of passages, best first
+    vectors: torch.Tensor  # (N, dimensions), rows of length 1
+    bm25_hits: NDArray[np.int64]  # (queries, BM25_DEPTH), positions of passages, best first
 
 
 def train(output: Path, n_generated: int, options: Sequence[str]) -> None:
@@ -112,7 +111,7 @@ def mine(
     teacher = fit_teacher(asked, vectors, weights, SEED)
 
     def rows_of(
-        queries: Mapping[str, Mapping[int, int]], passages: Sequence[str], vectors: "torch.Tensor"
+        queries: Mapping[str, Mapping[int, int]], passages: Sequence[str], vectors: torch.Tensor
     ) -> Iterator[TrainingRow]:
         pool = Pool(passages, teacher.turn_passages(vectors), search_bm25(passages, list(queries)))
         return build_rows(queries, teacher.turn_queries(encoder.embed(list(queries))), pool, rng)
@@ -136,7 +135,7 @@ def mine(
 
 def build_rows(
     queries: Mapping[str, Mapping[int, int]],
-    query_vectors: "torch.Tensor",
+    query_vectors: torch.Tensor,
     pool: Pool,
     rng: random.Random,
 ) -> Iterator[TrainingRow]:
@@ -163,7 +162,7 @@ def build_rows(
 
 
 def choose_negatives(
-    judged: Iterable[int], bm25_hits: Sequence[int], cosines: "NDArray[np.float32]", rng: random.Random
+    judged: Iterable[int], bm25_hits: Sequence[int], cosines: NDArray[np.float32], rng: random.Random
 ) -> list[int]:
     """Positions of passages that look right by their words, by their meaning, or that just are there."""
     near = (-cosines).argsort()[:COSINE_DEPTH].tolist()
@@ -178,7 +177,7 @@ def choose_negatives(
     return chosen
 
 
-def search_bm25(passages: Sequence[str], queries: Sequence[str]) -> "NDArray[np.int64]":
+def search_bm25(passages: Sequence[str], queries: Sequence[str]) -> NDArray[np.int64]:
     """For each query the positions of its first passages, best first."""
     import bm25s
     import Stemmer

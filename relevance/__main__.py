@@ -12,7 +12,7 @@ COMMANDS = {
     "clicks": ("relevance.commands.clicks", "make judgments of a click log (UBI)"),
     "split": ("relevance.commands.split", "split judgments or training rows by query"),
     "check": ("relevance.commands.check", "check files, and that no query is in two of them"),
-    "rows": ("relevance.commands.rows", "make training rows of judgments, documents and a run"),
+    "rows": ("relevance.commands.rows", "make training rows of judgments and documents"),
     "compare": ("relevance.commands.compare", "measure runs, and tell how sure their differences are"),
 }
 """The module of each command, imported only to run it, and what it does."""

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any, Self
 
 from relevance.errors import BadFile
-from relevance.files import FilePath, check_text, naming, read_objects, read_text, tell_kind, to_json
+from relevance.files import FilePath, check_text, naming, read_objects, tell_kind, to_json
 
 _PROMPTS = ("prompt", "query_prompt", "passage_prompt")
 
@@ -39,12 +39,12 @@ class TrainingRow:
             ValueError: it is none; the message names the member.
         """
         row = cls(
-            query=read_text(fields, "query"),
+            query=check_text("query", fields.get("query")),
             pos=_read_texts(fields, "pos"),
             neg=_read_texts(fields, "neg"),
             pos_scores=_read_scores(fields, "pos"),
             neg_scores=_read_scores(fields, "neg"),
-            **{name: read_text(fields, name) for name in _PROMPTS if fields.get(name) is not None},
+            **{name: check_text(name, fields[name]) for name in _PROMPTS if fields.get(name) is not None},
             source=source,
         )
         if (row.pos_scores is None) != (row.neg_scores is None):

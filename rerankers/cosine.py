@@ -1,4 +1,4 @@
-"""A control for rerankers: the cosine of an embedding model's mean-pooled vectors."""
+"""A control for rerankers, and a teacher's eye: the cosine of an embedding model's mean-pooled vectors."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path

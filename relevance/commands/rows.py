@@ -2,13 +2,11 @@
 
 from collections.abc import Sequence
 
-from relevance.bm25 import rank_by_bm25
-from relevance.collection import read_documents
 from relevance.errors import BadFile
 from relevance.files import write_lines
+from relevance.first_stage import read_first_stage
 from relevance.negatives import make_row
 from relevance.options import add_judgment_options, add_rule_options, build_parser, read_judged, read_rules
-from relevance.runs import read_run
 
 EXAMPLE = """\
 example:
@@ -31,14 +29,9 @@ def main(arguments: Sequence[str] | None = None, prog: str = "python -m relevanc
     given = parser.parse_args(arguments)
     rules = read_rules(given)
     queries = read_judged(given)
-    if given.run:
-        run = read_run(given.run)
-        wanted = {document for query in queries for document in [*run.get(query.id, ()), *query.grades]}
-        passages = read_documents(given.documents, wanted)
-    else:
-        passages = read_documents(given.documents)
-        run = rank_by_bm25(queries, passages, rules.last)
-    candidates = {query.id: rules.find_candidates(run.get(query.id, ()), query) for query in queries}
+    judged = {document for query in queries for document in query.grades}
+    hits, passages = read_first_stage(given.run, given.documents, queries, rules.last, judged)
+    candidates = {query.id: rules.find_candidates(hits[query.id], query) for query in queries}
     found = [make_row(query, candidates[query.id], passages, rules) for query in queries]
     rows = [row for row in found if row is not None]
     if not rows:

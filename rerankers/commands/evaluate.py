@@ -8,10 +8,10 @@ from pathlib import PurePath
 
 from tqdm import tqdm
 
-from relevance.bm25 import rank_by_bm25
-from relevance.collection import find_beir, read_documents
+from relevance.collection import find_beir
 from relevance.errors import RelevanceError
 from relevance.evaluation import FIRST_STAGE, Evaluation
+from relevance.first_stage import read_first_stage
 from relevance.judgments import JudgedQuery
 from relevance.options import (
     add_judgment_options,
@@ -21,9 +21,9 @@ from relevance.options import (
     read_judged,
     read_measures,
 )
-from relevance.runs import Run, read_run, reorder
+from relevance.runs import Run, reorder
 from rerankers.base import AbsReranker
-from rerankers.commands.options import add_call_options, add_load_options, load_reranker
+from rerankers.commands.options import add_call_options, add_load_options, load_reranker, make_parser
 from rerankers.cosine import CosineModel, score_by_cosine
 from rerankers.errors import BadArgument
 
@@ -106,13 +106,7 @@ def read_task(given: argparse.Namespace) -> Task:
     if not (given.judgments and given.documents):
         raise BadArgument("expected --beir, or both --judgments and --documents")
     queries = keep_relevant(read_judged(given))[: given.most]
-    if given.run:
-        ranked = read_run(given.run)
-        first_stage = {query.id: ranked.get(query.id, [])[: given.depth] for query in queries}
-        documents = read_documents(given.documents, {one for hits in first_stage.values() for one in hits})
-    else:
-        documents = read_documents(given.documents)
-        first_stage = rank_by_bm25(queries, documents, given.depth)
+    first_stage, documents = read_first_stage(given.run, given.documents, queries, given.depth)
     missing = next((one for hits in first_stage.values() for one in hits if one not in documents), None)
     if missing is not None:
         raise BadArgument(f"--documents: {given.documents} has no {missing!r}, which --run has")
@@ -155,11 +149,8 @@ def _score(reranker: AbsReranker, query: JudgedQuery, task: Task) -> list[float]
 
 
 def _build_parser(prog: str) -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog=prog,
-        description="Rerank the first stage's hits of judged queries, measure, and tell how sure it is.",
-        epilog=EXAMPLE,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+    parser = make_parser(
+        prog, "Rerank the first stage's hits of judged queries, measure, and tell how sure it is.", EXAMPLE
     )
     add = parser.add_argument
     add("models", nargs="+", metavar="[NAME=]MODEL[,ADAPTER]", help="folders or hub names of rerankers")

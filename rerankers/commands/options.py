@@ -33,14 +33,19 @@ CALL_OPTIONS = ("batch_size", "query_max_length", "passage_max_length", "max_len
 """Those that a call of ``compute_score`` goes by."""
 
 
-def build_parser(prog: str, description: str, example: str) -> argparse.ArgumentParser:
-    """A command's parser, with the options that say which model, and how it is loaded."""
-    parser = argparse.ArgumentParser(
+def make_parser(prog: str, description: str, example: str) -> argparse.ArgumentParser:
+    """A command's parser, without options."""
+    return argparse.ArgumentParser(
         prog=prog,
         description=description,
         epilog=example,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
+
+
+def build_parser(prog: str, description: str, example: str) -> argparse.ArgumentParser:
+    """A command's parser, with the options that say which model, and how it is loaded."""
+    parser = make_parser(prog, description, example)
     add = parser.add_argument
     add("model", help="folder or hub name of a reranker, or of an adapter that names its base model")
     add("--peft_path", help="folder of an adapter for the model")

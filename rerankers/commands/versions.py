@@ -7,6 +7,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from rerankers.commands.options import make_parser
 from rerankers.errors import BadArgument, BadVersion
 from rerankers.versions import Version, Versions
 
@@ -120,11 +121,8 @@ def _read_value(text: str) -> object:
 
 
 def _build_parser(prog: str) -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog=prog,
-        description="Keep the versions of a model in a folder that rerank.toml names as `versions`.",
-        epilog=EXAMPLE,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+    parser = make_parser(
+        prog, "Keep the versions of a model in a folder that rerank.toml names as `versions`.", EXAMPLE
     )
     commands = parser.add_subparsers(dest="command", required=True, metavar="command")
     for name, (run, help_) in _COMMANDS.items():

@@ -7,6 +7,7 @@ from pathlib import Path
 import torch
 
 from rerankers.auto import choose_config, find_base
+from rerankers.commands.options import make_parser
 from rerankers.detection import RerankerModelClass
 from rerankers.errors import BadArgument
 from rerankers.finetune.students import STUDENTS, Student, Wishes
@@ -59,11 +60,8 @@ def merge_adapters(
 
 
 def _build_parser(prog: str) -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog=prog,
-        description="Write a model with its adapters merged into it, as a folder that scores the same.",
-        epilog=EXAMPLE,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+    parser = make_parser(
+        prog, "Write a model with its adapters merged into it, as a folder that scores the same.", EXAMPLE
     )
     add = parser.add_argument
     add("model", help="folder or hub name of a model, or folder of an adapter that names its base")

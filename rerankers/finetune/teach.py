@@ -9,6 +9,7 @@ from relevance.errors import RelevanceError
 from relevance.files import write_lines
 from relevance.rows import TrainingRow, read_rows
 from relevance.split import find_part
+from rerankers.commands.options import make_parser
 from rerankers.cosine import CosineModel
 from rerankers.errors import BadArgument
 from rerankers.finetune.ranking import NDCG, compute_ndcg
@@ -69,12 +70,12 @@ class Lesson:
         folds: dict[str, list[int]] = {}
         for row, shown in enumerate(self._rows):
             folds.setdefault(find_part(shown.query, FOLDS), []).append(row)
-        found: dict[str, list[float]] = {UNTRAINED: [], TURNED: []}
+        everything = range(len(self._rows))
+        turned: list[float] = []
         for fold in folds.values():
-            others = sorted(set(range(len(self._rows))) - set(fold))
-            found[UNTRAINED] += self._measure(self.untrained, fold)
-            found[TURNED] += self._measure(self.fit(others, seed) if others else self.untrained, fold)
-        return {name: fmean(values) for name, values in found.items()}
+            others = sorted(set(everything) - set(fold))
+            turned += self._measure(self.fit(others, seed) if others else self.untrained, fold)
+        return {UNTRAINED: fmean(self._measure(self.untrained, everything)), TURNED: fmean(turned)}
 
     def teach(self, teacher: Teacher) -> Iterator[TrainingRow]:
         """The rows with scores."""
@@ -92,11 +93,8 @@ class Lesson:
 
 
 def _build_parser(prog: str) -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog=prog,
-        description="Give training rows a teacher's scores; it is made of an embedding model and of them.",
-        epilog=EXAMPLE,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+    parser = make_parser(
+        prog, "Give training rows a teacher's scores; it is made of an embedding model and of them.", EXAMPLE
     )
     add = parser.add_argument
     add("rows", help="JSONL file of training rows")

@@ -29,8 +29,8 @@ from tests.rerankers.training import (
 
 ROOT = Path(__file__).parents[2]
 SECONDS = 120
-NDCG = "eval_ndcg@10"
 """How long a process may take on a busy machine."""
+NDCG = "eval_ndcg@10"
 MANY_ROWS = [row | {"query": f"{row['query']} {word}"} for row in ROWS for word in ("now", "then", "here")]
 
 
