@@ -30,6 +30,5 @@ def read_first_stage(
         return rank_by_bm25(queries, passages, depth), passages
     ranked = read_run(run)
     hits = {query.id: ranked.get(query.id, [])[:depth] for query in queries}
-    return hits, read_documents(
-        documents, {one for of_query in hits.values() for one in of_query} | {*judged}
-    )
+    wanted = {document for of_query in hits.values() for document in of_query}
+    return hits, read_documents(documents, wanted | {*judged})
